@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Sourced by every script here: where things are, how to speak to the user, and
+# how to run a command inside the Debian root.
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${HVRUST_CACHE:-$HOME/.cache/hvrust}
+ROOT=$CACHE/root
+
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+
+say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+need_root() {
+	[ "$(id -u)" = 0 ] ||
+		die "root rights are needed for debootstrap and chroot: run it again with sudo -E"
+}
+
+# Only one heavy build or virtual machine at a time, whoever started it.
+heavy_lock() {
+	mkdir -p "$CACHE"
+	[ "${HVRUST_LOCKED:-}" = "$CACHE" ] && return
+	exec 9>"$CACHE/lock"
+	if ! flock -n 9; then
+		say "another build or virtual machine of this project runs; waiting for it"
+		flock 9
+	fi
+	export HVRUST_LOCKED=$CACHE
+}
+
+# in_root COMMAND...: run it inside the Debian root, with this checkout at
+# /hvrust, the cache at /cache and the machine's /proc, /sys and /dev. The mounts
+# live in a mount namespace of their own and vanish with the command. /l1 shows the
+# root file system alone, without those mounts: that is what L1 gets over 9p.
+in_root() {
+	[ -x "$ROOT/bin/sh" ] || die "no Debian root in $ROOT: run scripts/root.sh first"
+	unshare --mount --propagation private bash -c '
+		set -e
+		root=$1 top=$2 cache=$3; shift 3
+		mount --bind "$root" "$root/l1"
+		mount --bind "$top" "$root/hvrust"
+		mount --bind "$cache" "$root/cache"
+		mount -t proc proc "$root/proc"
+		mount --rbind /sys "$root/sys"
+		mount --rbind /dev "$root/dev"
+		mount -t tmpfs tmpfs "$root/tmp"
+		if [ -n "${KSRC:-}" ] && [ "${KSRC#/ksrc}" = "$KSRC" ]; then
+			mount --bind "$KSRC" "$root/ksrc"
+			export KSRC=/ksrc
+		fi
+		exec chroot "$root" env -u TMPDIR HOME=/root HVRUST_CACHE=/cache \
+			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			CARGO_HOME=/cache/cargo bash -c "cd /hvrust && exec \"\$@\"" in_root "$@"
+	' in_root "$ROOT" "$TOP" "$CACHE" "$@"
+}

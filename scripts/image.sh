@@ -1,0 +1,109 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: image.sh CONFIG
+#
+# Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image/CONFIG:
+#   base.cpio        busybox and the kernel's modules
+#   tools-SET.cpio   programs of the Debian root with their libraries, per set below
+#   tools.list       "PROGRAM SET" for each of them
+# Each only when what it is made of has changed. Tests, init and job come in one more
+# cpio that the runner writes for each boot. Runs inside the Debian root.
+
+. "$(dirname "$0")/common.sh"
+
+CONFIG=${1:?usage: image.sh CONFIG}
+[ -e /.hvrust-base ] || { in_root scripts/image.sh "$CONFIG"; exit; }
+
+build=/cache/build/$CONFIG
+out=/cache/image/$CONFIG
+[ -e "$build/modules.order" ] || die "the $CONFIG kernel is not built: run scripts/kernel.sh $CONFIG"
+mkdir -p "$out"
+
+pack() { # FOLDER CPIO
+	(cd "$1" && find . -mindepth 1 | cpio --quiet -o -H newc -R 0:0) >"$2.new"
+	mv "$2.new" "$2"
+}
+
+base() {
+	local stage=$out/stage version module
+	rm -rf "$stage"
+	mkdir -p "$stage"/{bin,dev,etc,hv,proc,root,run,sys,tmp,usr}
+	ln -s bin "$stage/sbin"
+	ln -s ../bin "$stage/usr/bin"
+	ln -s ../bin "$stage/usr/sbin"
+	cp /usr/bin/busybox "$stage/bin/"
+	for applet in $(busybox --list); do
+		[ "$applet" = busybox ] || ln -s busybox "$stage/bin/$applet"
+	done
+	echo 'root:x:0:0::/root:/bin/sh' >"$stage/etc/passwd"
+	make -s -C "$build" LLVM=1 INSTALL_MOD_PATH="$stage" INSTALL_MOD_STRIP=1 \
+		modules_install >"$out/modules_install.log" 2>&1 ||
+		die "make modules_install failed: $(tail -1 "$out/modules_install.log")"
+	version=$(cat "$build/include/config/kernel.release")
+	# Nothing here has a screen, and these are most of the bytes that a boot unpacks.
+	rm -rf "$stage/lib/modules/$version"/{build,source,kernel/drivers/gpu}
+	depmod -b "$stage" "$version"
+	pack "$stage" "$out/base.cpio"
+	rm -rf "$stage"
+}
+
+# Copies programs with the libraries that ldd names, links resolved.
+copy_programs() { # FOLDER PROGRAM...
+	local stage=$1 program file
+	shift
+	for program in "$@"; do
+		program=$(command -v "$program") || die "the Debian root has no $program"
+		for file in "$program" $(ldd "$program" | grep -o '/[^ ]*'); do
+			[ -e "$stage$file" ] || install -D "$file" "$stage$file"
+		done
+	done
+}
+
+# Separate sets, because unpacking is time in each boot; fio brings 60 MB of libraries.
+declare -A sets=(
+	[fio]="fio"
+	[net]="iperf3 socat ethtool ping"
+	[disk]="mkfs.ext4 e2fsck sg_inq sg_vpd sg_readcap sg_luns sg_sync sg_modes sg_unmap"
+)
+
+tools() {
+	local set program
+	: >"$out/tools.list.new"
+	for set in "${!sets[@]}"; do
+		rm -rf "$out/stage"
+		# shellcheck disable=SC2086
+		copy_programs "$out/stage" ${sets[$set]}
+		mkdir "$out/stage/tools"
+		for program in ${sets[$set]}; do
+			mv "$out/stage$(command -v "$program")" "$out/stage/tools/"
+			echo "$program $set" >>"$out/tools.list.new"
+		done
+		find "$out/stage" -type d -empty -delete
+		pack "$out/stage" "$out/tools-$set.cpio"
+	done
+	rm -rf "$out/stage"
+	mv "$out/tools.list.new" "$out/tools.list"
+}
+
+# remake STAMP FUNCTION: runs it if the stamp, read from stdin, differs from the last.
+remake() {
+	local now
+	now=$(cat)
+	[ "$(cat "$out/$1" 2>/dev/null)" = "$now" ] && return
+	say "making the guests' image: $2"
+	"$2"
+	echo "$now" >"$out/$1"
+}
+
+self=$(sha256sum scripts/image.sh)
+remake base.stamp base < <(
+	echo "$self"
+	find "$build" -name '*.ko' -printf '%P %s %T@\n' | sort
+	dpkg-query -W busybox-static
+)
+remake tools.stamp tools < <(
+	echo "$self"
+	cat /.hvrust-packages
+	# Security updates of the root change libraries too.
+	stat -c %Y /var/lib/dpkg/status
+)

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# usage: kernel.sh CONFIG [TARGET...]
+#
+# Builds the patched kernel for scripts/kconfig/CONFIG.config (default targets:
+# vmlinux, bzImage, modules) in $HVRUST_CACHE/build/CONFIG, in place.
+
+. "$(dirname "$0")/common.sh"
+
+CONFIG=${1:?usage: kernel.sh CONFIG [TARGET...]}
+shift
+if [ ! -e /.hvrust-base ]; then
+	heavy_lock
+	KSRC=${KSRC:+$(realpath "$KSRC")}
+	export KSRC
+	in_root scripts/kernel.sh "$CONFIG" "$@"
+	exit
+fi
+
+options=scripts/kconfig/$CONFIG.config
+[ -e "$options" ] ||
+	die "there is no kernel configuration '$CONFIG': KCONFIG= takes $(basename -s .config scripts/kconfig/*.config | paste -sd' ')"
+tree=$(scripts/source.sh)
+out=/cache/build/$CONFIG
+log=$out.log
+mkdir -p "$out"
+targets=("$@")
+[ $# -gt 0 ] || targets=(vmlinux bzImage modules)
+
+kmake() { make -C "$tree" LLVM=1 O="$out" "$@"; }
+
+kmake -s KCONFIG_ALLCONFIG="$PWD/$options" allnoconfig >"$log" 2>&1 ||
+	die "kernel configuration failed: $(tail -3 "$log")"
+
+# An option that was asked for must be there: Kconfig drops what it cannot select.
+missing=()
+while IFS='=' read -r name value; do
+	case $value in
+	n) grep -q "^$name=" "$out/.config" && missing+=("$name=n") ;;
+	*) grep -qxF "$name=$value" "$out/.config" || missing+=("$name=$value") ;;
+	esac
+done < <(grep '^CONFIG_' "$options")
+[ ${#missing[@]} = 0 ] ||
+	die "$options asks for options that the kernel's .config does not have: ${missing[*]}"
+
+say "building the $CONFIG kernel: ${targets[*]} (8 to 10 minutes from nothing; log: build/$CONFIG.log)"
+# Every 500th step is shown: a long build that says nothing looks hung.
+start=$SECONDS
+if ! kmake -j"${JOBS:-$(nproc)}" "${targets[@]}" 2>&1 | tee -a "$log" |
+	perl -ne 'BEGIN { $| = 1 } print "  step $n: $_" if /^  [A-Z]/ && ++$n % 500 == 0' >&2; then
+	grep -nE -A3 '(error|Error|ERROR)' "$log" | head -40 >&2
+	die "the $CONFIG kernel does not build: see $log in the cache"
+fi
+say "$CONFIG kernel is ready after $((SECONDS - start)) s"

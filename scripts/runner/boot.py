@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One boot of a guest: its job folder, and what its tests report while it runs."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import time
+
+from . import cpio, machine
+
+GUEST_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "guest"
+SUITES = pathlib.Path(__file__).resolve().parents[2] / "tests" / "suites"
+
+BAD_LINE = re.compile(
+    # Only the kernel's own lines begin with its time stamp.
+    r"^\[ *\d+\.\d+\].*(?:"
+    + re.search(r"^BAD_LINES='(.*)'$", (GUEST_FOLDER / "lib.sh").read_text(), re.M)[1]
+    + ")"
+)
+
+# Seconds for what is no test: until READY, and from the last test to the end.
+READY_WITHIN = 60
+END_WITHIN = 30
+# What a test gets over its own timeout, which the guest enforces while it can.
+GRACE = 20
+
+
+@dataclasses.dataclass
+class Verdict:
+    """A test that ran: why is empty if it passed."""
+
+    test: object
+    why: str
+    seconds: float
+    console: list
+
+
+class Tail:
+    """The complete new lines of a file that another process writes."""
+
+    def __init__(self, path):
+        self._path = path
+        self._file = None
+        self._pending = b""
+
+    def read(self):
+        if self._file is None:
+            try:
+                self._file = open(self._path, "rb")
+            except FileNotFoundError:
+                return []
+        *lines, self._pending = (self._pending + self._file.read()).split(b"\n")
+        return [line.decode(errors="replace").rstrip("\r") for line in lines]
+
+
+class Boot:
+    """A guest that runs tests, or the demonstration, which is one test."""
+
+    def __init__(self, number, tests, tools, shell=False, modules="hv_vmbus hv_utils hv_storvsc hv_netvsc"):
+        self.number = number
+        self.dir = machine.SHARE / "jobs" / str(number)
+        self.dir.mkdir(parents=True)
+        self.tests = tests
+        self.shell = shell
+        first = tests[0]
+        job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
+        lines = [f"{t.timeout} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
+        # The folders exist in base.cpio, with symbolic links that a folder here would replace.
+        entries = [
+            ("init", 0o755, (GUEST_FOLDER / "init").read_bytes()),
+            ("bin/poweroff", 0o755, (GUEST_FOLDER / "poweroff").read_bytes()),
+            ("hv/lib.sh", 0o644, (GUEST_FOLDER / "lib.sh").read_bytes()),
+            ("hv/job", 0o644, job.encode()),
+            ("hv/list", 0o644, "".join(lines).encode()),
+            *cpio.files(SUITES, "hv/tests"),
+            ("hv/tests/demo.sh", 0o644, (GUEST_FOLDER / "demo.sh").read_bytes()),
+        ]
+        (self.dir / "job.cpio").write_bytes(cpio.archive(entries))
+        limit = READY_WITHIN + END_WITHIN + sum(t.timeout + GRACE for t in tests)
+        argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
+        for name in tools:
+            argv += ["--initrd", f"@tools-{name}.cpio"]
+        argv += ["--initrd", f"jobs/{number}/job.cpio"]
+        # Warnings have to reach the console, with the kernel's time in front.
+        argv += ["--append", "loglevel=5 printk.time=1"]
+        argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
+        argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
+        argv += ["--console", "stdio" if shell else "log", *first.host]
+        # A shell ends when its user wants.
+        argv += [] if shell else ["--timeout", str(limit)]
+        (self.dir / "argv").write_text("".join(f"{word}\n" for word in argv))
+
+        self.verdicts = {}
+        self._control = Tail(self.dir / "control.log")
+        self._console = Tail(self.dir / "console.log")
+        self._console_of = {"": []}
+        self._marked = ""
+        self._current = None
+        self._began = 0.0
+        self._result = {}
+
+    def run(self, host, told):
+        """Runs it on a machine; told(kind, text or Verdict) hears what happens, live."""
+        host.command(f"{'shell' if self.shell else 'run'} {self.number}")
+        deadline = time.monotonic() + READY_WITHIN
+        ended = killed = None
+        while ended is None:
+            message = host.poll(0.05)
+            if message and message.startswith(f"end {self.number} "):
+                ended = int(message.split()[2])
+            deadline = self._follow(told) or deadline
+            if time.monotonic() > deadline and not killed:
+                killed = self._what_hangs()
+                host.command("kill")
+                deadline = time.monotonic() + END_WITHIN
+            elif time.monotonic() > deadline:
+                raise machine.Dead("the VMM cannot be killed")
+        self._follow(told)
+        self._finish(ended, killed, told)
+        return self._result
+
+    def remaining(self):
+        """The tests that have no verdict yet."""
+        return [test for test in self.tests if test not in self.verdicts]
+
+    def lost(self, why, log):
+        """The verdict for the test that ran when the machine below the guest died."""
+        test = self._current or next(iter(self.remaining()), self.tests[-1])
+        self.verdicts[test] = Verdict(test, why, 0, self.console_of(test) + log)
+        return self.verdicts[test]
+
+    def console_of(self, test):
+        return self._console_of.get(test.name, [])
+
+    def _follow(self, told):
+        """Takes what is new; returns the new deadline if there is one."""
+        deadline = None
+        # The console first: a test's marker and splats precede its verdict.
+        for line in self._console.read():
+            name = re.match(r"^\[ *\d+\.\d+\] hvtest: (.*)$", line)
+            if name:
+                self._marked = name[1]
+                self._console_of.setdefault(self._marked, [])
+            self._console_of[self._marked].append(line)
+        for line in self._control.read():
+            _, _, message = line.partition(" guest ")
+            word, _, rest = message.partition(" ")
+            now = time.monotonic()
+            if word == "READY":
+                told("ready", self)
+                deadline = now + READY_WITHIN
+            elif word == "BEGIN":
+                self._current = next((t for t in self.tests if t.name == rest), None)
+                self._began = now
+                if self._current:
+                    deadline = now + self._current.timeout + GRACE
+            elif word in ("PASS", "FAIL") and self._current:
+                why = "" if word == "PASS" else rest or "it does not say why"
+                self._judge(self._current, why, now - self._began, told)
+                self._current = None
+                deadline = now + END_WITHIN
+            elif word == "NOTE":
+                told("note", rest)
+            elif word == "SHELL":
+                told("shell", self)
+                deadline = float("inf")
+        return deadline
+
+    def _judge(self, test, why, seconds, told):
+        bad = next(filter(BAD_LINE.match, self.console_of(test)), None)
+        if bad and not why:
+            why = f"the kernel's log: {bad}"
+        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test))
+        told("verdict", self.verdicts[test])
+
+    def _what_hangs(self):
+        if self._current:
+            return f"no end after {self._current.timeout} s, and the guest does not stop it"
+        if self.verdicts:
+            return f"the guest does not power off within {END_WITHIN} s after its tests"
+        return f"the guest is not ready within {READY_WITHIN} s"
+
+    def _finish(self, status, killed, told):
+        """The end of the boot decides about a test without verdict, and may spoil the last one."""
+        try:
+            self._result = json.loads((self.dir / "result.json").read_text())
+        except (OSError, ValueError):
+            self._result = {}
+        if killed:
+            why = killed
+        elif status == 1 or not self._result:
+            stderr = self.dir / "stderr"
+            lines = stderr.read_text(errors="replace").splitlines() if stderr.exists() else []
+            why = f"the VMM failed with status {status}: {lines[-1] if lines else 'it says nothing'}"
+        elif status == 0 and not self._current and self.verdicts:
+            why = ""
+        else:
+            why = f"the guest ended by {self._result.get('exit', 'an unknown cause')}"
+        last = self._current or next(reversed(self.verdicts), None) or self.tests[0]
+        known = self.verdicts.get(last)
+        bad = next(filter(BAD_LINE.match, self.console_of(last)), None)
+        if bad:
+            why = why or f"the kernel's log: {bad}"
+        if why and not (known and known.why):
+            lines = self.console_of(last) or self._console_of[""]
+            self.verdicts[last] = Verdict(last, why, known.seconds if known else time.monotonic() - self._began, lines)
+            told("verdict", self.verdicts[last])

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# Helpers of the guest's tests, which run under "set -eu -o pipefail". fd 3 is the
+# control line to the VMM.
+
+# The guest's other end of the cable, see tests/l1/agent.sh and tests/l1/peer.py.
+PEER=192.168.77.1
+PEER6=fd77::1
+
+# Kernel messages that fail a test whatever it says; scripts/runner reads this too.
+BAD_LINES='WARNING:|BUG:|Oops|INFO: (task|rcu|possible)|KASAN|UBSAN|ODEBUG: [acdfi]'
+
+fail() { # WHY...
+	# The first one counts: a failure inside $(...) makes its caller fail too.
+	[ -e /tmp/why ] || echo "$*" >/tmp/why
+	exit 1
+}
+
+# A figure or a sentence that the runner prints.
+note() { echo "NOTE $*" >&3; }
+
+# Waits until both serial lines have sent what was written: stty drains them.
+flush() {
+	stty -F /dev/ttyS1 raw -echo
+	stty -F /dev/console sane
+}
+
+# Asks the VMM and prints its answer without the "ok".
+host() { # COMMAND...
+	local answer
+	echo "host $*" >&3
+	read -r -t 60 answer <&3 || fail "the VMM does not answer: host $*"
+	case $answer in
+	ok) ;;
+	"ok "*) echo "${answer#ok }" ;;
+	*) fail "host $*: $answer" ;;
+	esac
+}
+
+# One counter of the VMM, 0 if it never counted.
+counter() { # NAME
+	local all
+	all=$(host counters)
+	echo "$all" | tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0
+}
+
+# Asks every 0.1 s until the command succeeds.
+within() { # SECONDS COMMAND...
+	local end
+	end=$(($(date +%s) + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(date +%s)" -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+
+not() { ! "$@"; }
+
+# The disk's name, for example sda, by its number on the controller.
+disk_name() { # LUN
+	local dir
+	for dir in /sys/bus/scsi/devices/*:0:0:"$1"/block/*; do
+		[ -b "/dev/${dir##*/}" ] && echo "${dir##*/}" && return
+	done
+	return 1
+}
+
+have() { # DISKS NICS
+	local lun=0
+	while [ $lun -lt "$1" ]; do
+		disk_name $lun || return 1
+		lun=$((lun + 1))
+	done
+	[ "$2" = 0 ] || [ -e /sys/class/net/eth0 ]
+}
+
+# Sets $disk to /dev/...; fails the test if it does not come.
+need_disk() { # LUN
+	within 20 disk_name "$1" || fail "disk $1 did not come"
+	disk=/dev/$(disk_name "$1")
+}
+
+up() {
+	# No second of waiting for somebody else with the address.
+	echo 0 >/proc/sys/net/ipv6/conf/eth0/dad_transmits &&
+		ip link set eth0 up &&
+		ip addr replace 192.168.77.2/24 dev eth0 &&
+		ip addr replace fd77::2/64 dev eth0 &&
+		ping -c 1 -W 1 $PEER
+}
+
+# Brings eth0 up and waits until the peer answers.
+need_net() {
+	within 20 up && return
+	up || true
+	ip addr
+	fail "eth0 did not come up or $PEER does not answer"
+}
+
+sum() { sha256sum "$@" | cut -d' ' -f1; }
+
+# Noise to write; the same file for every test of a boot.
+noise() { # MIB
+	[ "$(stat -c %s /tmp/noise 2>/dev/null)" = $(($1 << 20)) ] ||
+		head -c "$1m" /dev/urandom >/tmp/noise
+}
+
+# Sends a file to the peer and compares what it got with what was sent.
+send_file() { # FILE [ADDRESS]
+	local got
+	got=$(nc -w 30 "${2:-$PEER}" 7001 <"$1") || fail "sending to the peer failed"
+	[ "$got" = "$(sum "$1")" ] || fail "the peer got other data than was sent"
+}
+
+# Fetches the peer's 16 MiB and compares.
+receive_file() { # [ADDRESS]
+	local got expected
+	expected=$(nc -w 30 "${1:-$PEER}" 7003 </dev/null) || fail "the peer does not tell its digest"
+	got=$(nc -w 30 "${1:-$PEER}" 7002 </dev/null | sum) || fail "receiving from the peer failed"
+	[ "$got" = "$expected" ] || fail "other data came than the peer sent"
+}
+
+at_least() { # FIGURE MINIMUM WHAT
+	awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }' || fail "$3: $1, and at least $2 is wanted"
+}

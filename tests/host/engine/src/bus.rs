@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The VMBus server: connection, offers, GPADLs, opening and closing, rescinding, unloading.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde_json::json;
+use zerocopy::FromBytes;
+
+use crate::device::{service, Device, Io, OpenChannel, Slot, Violation};
+use crate::memory::{GuestMemory, PageRange};
+use crate::message::{self as msg, kind};
+use crate::ring::{page_range, RingPair};
+use crate::trace::{Level, Trace};
+
+/// Numbers of channels run from 1 to this.
+pub const MAX_RELID: u32 = 2047;
+
+// Connection ids that the guest posts messages to: the second one came with 5.0.
+const CONNECTION: u32 = 1;
+const CONNECTION_5: u32 = 4;
+
+const STATUS_SUCCESS: u32 = 0;
+const STATUS_UNSUCCESSFUL: u32 = 0xc000_0001;
+const STATUS_INVALID_PARAMETER: u32 = 0xc000_000d;
+const GPADL_REFUSED: u32 = 0x8000_ffff;
+
+/// HvPostMessage: done, unknown connection, wrong argument.
+const HV_STATUS_SUCCESS: u16 = 0;
+const HV_STATUS_INVALID_PARAMETER: u16 = 5;
+const HV_STATUS_INVALID_CONNECTION_ID: u16 = 0x12;
+
+/// A VMBus protocol version; ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32);
+
+impl Version {
+    /// What the server knows, oldest first.
+    pub const ALL: [Self; 7] = [
+        Self::new(4, 0),
+        Self::new(4, 1),
+        Self::new(5, 0),
+        Self::new(5, 1),
+        Self::new(5, 2),
+        Self::new(5, 3),
+        Self::new(6, 0),
+    ];
+    /// The first one that tells the guest which connection to post to.
+    const V5_0: Self = Self::new(5, 0);
+    /// The first one that answers MODIFY_CHANNEL.
+    const V5_3: Self = Self::new(5, 3);
+
+    const fn new(major: u32, minor: u32) -> Self {
+        Self(major << 16 | minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 >> 16, self.0 & 0xffff)
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|v| v.to_string() == text).ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(Self::to_string).collect();
+            format!("no VMBus version {text}: there are {}", all.join(" "))
+        })
+    }
+}
+
+/// The SynIC as the server uses it.
+pub trait Transport {
+    /// Puts a message into the guest's slot; `false` if the slot is not empty yet
+    /// ([`Host::message_slot_free`] tells when it is).
+    fn try_post(&mut self, message: &[u8]) -> bool;
+
+    /// Sets event flag `flag` of a virtual processor and interrupts it if the flag was clear.
+    fn signal_guest(&mut self, vp: u32, flag: u32);
+
+    /// From now on the guest may signal this connection; it leads to [`Host::guest_signal`].
+    fn connect(&mut self, connection: u32);
+
+    /// The end of [`Transport::connect`].
+    fn disconnect(&mut self, connection: u32);
+}
+
+/// The connection id with which the guest signals a channel: the channel's number and SINT 2.
+pub fn signal_connection(relid: u32) -> u32 {
+    relid | 2 << 12
+}
+
+/// What HvPostMessage returns for a message to this connection, on a host up to `max`.
+pub fn post_status(max: Version, connection: u32, len: usize) -> u16 {
+    match connection {
+        _ if len > msg::MAX_PAYLOAD => HV_STATUS_INVALID_PARAMETER,
+        CONNECTION => HV_STATUS_SUCCESS,
+        CONNECTION_5 if max >= Version::V5_0 => HV_STATUS_SUCCESS,
+        _ => HV_STATUS_INVALID_CONNECTION_ID,
+    }
+}
+
+/// Whether the guest has a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// Offered, or to be offered as soon as the guest asks.
+    There,
+    /// Rescinded; the guest has not released all channels yet. With `true` it is offered again
+    /// as soon as it has.
+    Leaving(bool),
+    /// Not there.
+    Gone,
+}
+
+struct Entry {
+    name: String,
+    device: Box<dyn Device>,
+    presence: Presence,
+    slots: Vec<Slot>,
+}
+
+/// A GPADL whose page numbers are still coming.
+struct Partial {
+    relid: u32,
+    range_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+/// The host: a VMBus server and the devices behind it.
+pub struct Host {
+    mem: Arc<dyn GuestMemory>,
+    transport: Box<dyn Transport>,
+    /// Counters and events.
+    pub trace: Trace,
+    max_version: Version,
+    version: Option<Version>,
+    offers_requested: bool,
+    devices: Vec<Entry>,
+    /// Channel number to device and sub-channel index.
+    channels: BTreeMap<u32, (usize, usize)>,
+    partial: BTreeMap<u32, Partial>,
+    inbox: VecDeque<Vec<u8>>,
+    outbox: VecDeque<Vec<u8>>,
+    /// Channels that were signalled and not served yet.
+    ready: BTreeSet<u32>,
+}
+
+impl Host {
+    /// A server without devices that speaks versions up to `max_version`.
+    pub fn new(
+        mem: Arc<dyn GuestMemory>,
+        transport: Box<dyn Transport>,
+        trace: Trace,
+        max_version: Version,
+    ) -> Self {
+        Self {
+            mem,
+            transport,
+            trace,
+            max_version,
+            version: None,
+            offers_requested: false,
+            devices: Vec::new(),
+            channels: BTreeMap::new(),
+            partial: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            ready: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a device under a name of the control line; returns its index for
+    /// [`Host::backend`]. A guest that has asked for offers gets this one at once.
+    pub fn add(&mut self, name: &str, device: Box<dyn Device>) -> usize {
+        let (name, presence) = (name.to_owned(), Presence::There);
+        self.devices.push(Entry { name, device, presence, slots: vec![Slot::default()] });
+        let index = self.devices.len() - 1;
+        if self.offers_requested {
+            self.offer(index);
+        }
+        index
+    }
+
+    /// The guest posted a message (HvPostMessage).
+    pub fn guest_message(&mut self, message: &[u8]) {
+        self.inbox.push_back(message.to_vec());
+        self.drain();
+    }
+
+    /// The guest has emptied its message slot.
+    pub fn message_slot_free(&mut self) {
+        self.drain();
+    }
+
+    /// Whether messages wait for the guest to empty its slot.
+    pub fn messages_waiting(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// The guest signalled a connection (HvSignalEvent).
+    pub fn guest_signal(&mut self, connection: u32) {
+        let relid = connection & 0xfff;
+        self.trace.count("signals", 1);
+        if self.channels.contains_key(&relid) {
+            self.ready.insert(relid);
+        }
+    }
+
+    /// Serves the channels that were signalled, one batch each. Returns whether there is more.
+    pub fn serve(&mut self) -> bool {
+        for relid in std::mem::take(&mut self.ready) {
+            let Some(&(index, channel)) = self.channels.get(&relid) else { continue };
+            if self.with(index, |device, io| service(device, io, channel)) {
+                self.ready.insert(relid);
+            }
+        }
+        !self.ready.is_empty()
+    }
+
+    /// A device's backend has something.
+    pub fn backend(&mut self, index: usize) {
+        self.with(index, |device, io| device.backend(io));
+        self.settle(index);
+    }
+
+    /// Time passes: `now` in milliseconds since the start, about every second.
+    pub fn tick(&mut self, now: u64) {
+        for index in 0..self.devices.len() {
+            self.with(index, |device, io| device.tick(io, now));
+            self.settle(index);
+        }
+    }
+
+    /// Carries out a command of the control line and returns its answer.
+    pub fn command(&mut self, line: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.trace.event(Level::Messages, "command", json!({ "line": line }));
+        match words[..] {
+            ["rescind", name] => self.find(name).and_then(|index| self.rescind(index)),
+            ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
+            ["counters"] => {
+                let all = self.trace.counters().iter();
+                Ok(all.map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" "))
+            }
+            ["shutdown", ..] => self.device_command("shutdown", &["request"]),
+            ["heartbeat"] => self.device_command("heartbeat", &["answered"]),
+            ["disk", ..] => self.device_command("scsi0", &words),
+            [name, ref rest @ ..] => self.device_command(name, rest),
+            [] => Err("an empty command".into()),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<usize, String> {
+        self.devices.iter().position(|entry| entry.name == name).ok_or_else(|| {
+            let all: Vec<_> = self.devices.iter().map(|entry| entry.name.as_str()).collect();
+            format!("no device or command {name}: there are {}", all.join(" "))
+        })
+    }
+
+    fn device_command(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
+        let index = self.find(name)?;
+        let answer = self.with(index, |device, io| device.command(io, words));
+        self.settle(index);
+        answer
+    }
+
+    fn rescind(&mut self, index: usize) -> Result<String, String> {
+        let entry = &mut self.devices[index];
+        if entry.presence != Presence::There {
+            return Err(format!("{} is not offered", entry.name));
+        }
+        let relids: Vec<u32> = entry.slots.iter().rev().filter_map(|slot| slot.relid).collect();
+        entry.presence = if relids.is_empty() { Presence::Gone } else { Presence::Leaving(false) };
+        for relid in relids {
+            self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
+        }
+        Ok(String::new())
+    }
+
+    fn offer_again(&mut self, index: usize) -> Result<String, String> {
+        let entry = &mut self.devices[index];
+        match entry.presence {
+            Presence::There => return Err(format!("{} is offered already", entry.name)),
+            Presence::Leaving(_) => entry.presence = Presence::Leaving(true),
+            Presence::Gone => {
+                entry.presence = Presence::There;
+                if self.offers_requested {
+                    self.offer(index);
+                }
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// Runs `f` with a device and its channels.
+    fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
+        let Entry { name, device, slots, .. } = &mut self.devices[index];
+        let mut io = Io {
+            name,
+            mem: &*self.mem,
+            transport: &mut *self.transport,
+            slots,
+            trace: &mut self.trace,
+        };
+        f(&mut **device, &mut io)
+    }
+
+    /// Interrupts the guest for what a device has sent outside of [`service`].
+    fn settle(&mut self, index: usize) {
+        self.with(index, |_, io| (0..io.slots.len()).for_each(|channel| io.signal(channel)));
+    }
+
+    fn violation(&mut self, why: impl Into<String>) {
+        self.trace.count("violations", 1);
+        self.trace.event(Level::Messages, "violation", json!({ "why": why.into() }));
+    }
+
+    fn post<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, kind: u32, body: &T) {
+        let bytes = body.as_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let fields = json!({ "message": msg::name(kind), "body": bytes });
+        self.trace.event(Level::Messages, "to-guest", fields);
+        self.outbox.push_back(msg::build(kind, body));
+    }
+
+    /// Sends what is to be sent; takes the guest's next message only when all of that is out, so
+    /// that a guest that does not read blocks itself, as on Hyper-V.
+    fn drain(&mut self) {
+        loop {
+            while let Some(message) = self.outbox.front() {
+                if !self.transport.try_post(message) {
+                    return;
+                }
+                self.outbox.pop_front();
+            }
+            let Some(message) = self.inbox.pop_front() else { return };
+            if let Err(why) = self.handle(&message) {
+                self.violation(why.to_string());
+            }
+        }
+    }
+
+    fn handle(&mut self, message: &[u8]) -> Result<(), Violation> {
+        let (number, body) = msg::parse(message).ok_or_else(|| Violation::new("cut short"))?;
+        let name = msg::name(number);
+        self.trace.event(
+            Level::Messages,
+            "from-guest",
+            json!({
+                "message": name,
+                "body": body.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+            }),
+        );
+        if self.version.is_none() && !matches!(number, kind::INITIATE_CONTACT | kind::UNLOAD) {
+            return Err(Violation::new(format!("{name} without a connection")));
+        }
+        match number {
+            kind::INITIATE_CONTACT => self.initiate_contact(get(body)?),
+            kind::REQUEST_OFFERS => return self.request_offers(),
+            kind::OPEN_CHANNEL => return self.open(get(body)?),
+            kind::CLOSE_CHANNEL => return self.close(get::<msg::Relid>(body)?.relid),
+            kind::GPADL_HEADER => return self.gpadl_header(body),
+            kind::GPADL_BODY => return self.gpadl_body(body),
+            kind::GPADL_TEARDOWN => return self.gpadl_teardown(get(body)?),
+            kind::RELID_RELEASED => return self.released(get::<msg::Relid>(body)?.relid),
+            kind::MODIFY_CHANNEL => return self.modify(get(body)?),
+            kind::UNLOAD => {
+                self.reset();
+                self.post(kind::UNLOAD_COMPLETE, &[0u8; 0]);
+            }
+            _ => return Err(Violation::new(format!("message {number} ({name})"))),
+        }
+        Ok(())
+    }
+
+    fn initiate_contact(&mut self, contact: msg::InitiateContact) {
+        // A guest that begins anew, as after a crash, has forgotten everything before.
+        self.reset();
+        let version = Version(contact.version);
+        let supported = version <= self.max_version && Version::ALL.contains(&version);
+        self.version = supported.then_some(version);
+        let response = msg::VersionResponse {
+            supported: supported.into(),
+            state: 0,
+            padding: 0,
+            connection: if version >= Version::V5_0 { CONNECTION } else { 0 },
+            features: 0,
+        };
+        self.post(kind::VERSION_RESPONSE, &response);
+    }
+
+    fn request_offers(&mut self) -> Result<(), Violation> {
+        if std::mem::replace(&mut self.offers_requested, true) {
+            return Err(Violation::new("REQUEST_OFFERS twice on one connection"));
+        }
+        for index in 0..self.devices.len() {
+            if self.devices[index].presence == Presence::There {
+                self.offer(index);
+            }
+        }
+        self.post(kind::ALL_OFFERS_DELIVERED, &[0u8; 0]);
+        Ok(())
+    }
+
+    fn offer(&mut self, index: usize) {
+        // Lowest free number: the same configuration gets the same numbers at every boot.
+        let Some(relid) = (1..=MAX_RELID).find(|relid| !self.channels.contains_key(relid)) else {
+            return self.violation("no channel number is free");
+        };
+        self.channels.insert(relid, (index, 0));
+        self.devices[index].slots[0].relid = Some(relid);
+        let offer = self.devices[index].device.offer();
+        let mut user = [0; msg::USER_BYTES];
+        let n = offer.user.len().min(user.len());
+        user[..n].copy_from_slice(&offer.user[..n]);
+        let message = msg::OfferChannel {
+            interface: offer.interface,
+            instance: offer.instance,
+            reserved: [0; 2],
+            flags: offer.flags,
+            mmio_megabytes: offer.mmio_megabytes,
+            user,
+            sub_channel: 0,
+            reserved2: 0,
+            relid,
+            monitor_id: offer.monitor_id.unwrap_or(0xff),
+            monitor_allocated: offer.monitor_id.is_some().into(),
+            dedicated_interrupt: 1,
+            connection: signal_connection(relid),
+        };
+        self.post(kind::OFFER_CHANNEL, &message);
+        self.drain();
+    }
+
+    /// Device and sub-channel index of a channel's number.
+    fn channel(&self, relid: u32) -> Result<(usize, usize), Violation> {
+        let channel = self.channels.get(&relid).copied();
+        channel.ok_or_else(|| Violation::new(format!("channel {relid} is not offered")))
+    }
+
+    fn slot(&mut self, (index, channel): (usize, usize)) -> &mut Slot {
+        &mut self.devices[index].slots[channel]
+    }
+
+    fn open(&mut self, open: msg::OpenChannel) -> Result<(), Violation> {
+        let relid = open.relid;
+        let at = self.channel(relid)?;
+        if self.slot(at).open.is_some() {
+            return Err(Violation::new(format!("channel {relid} is open already")));
+        }
+        // On a rescinded channel there is no answer: the guest hears of the rescind.
+        if self.devices[at.0].presence != Presence::There {
+            return Ok(());
+        }
+        let mem = self.mem.clone();
+        let gpadl = open.gpadl;
+        let rings = match self.slot(at).gpadls.get(&gpadl) {
+            Some(memory) => RingPair::new(memory, open.second_ring_page, &*mem),
+            None => Err(Violation::new(format!("there is no GPADL {gpadl:#x}"))),
+        };
+        let status = match rings {
+            Ok(rings) => {
+                let vp = open.target_vp;
+                self.slot(at).open = Some(OpenChannel { relid, vp, rings, dead: false });
+                self.transport.connect(signal_connection(relid));
+                self.with(at.0, |device, io| device.opened(io, at.1));
+                STATUS_SUCCESS
+            }
+            Err(why) => {
+                self.violation(why.to_string());
+                STATUS_UNSUCCESSFUL
+            }
+        };
+        let open_id = open.open_id;
+        self.post(kind::OPEN_RESULT, &msg::OpenResult { relid, open_id, status });
+        // What the device has sent already is announced when it is served: after the answer.
+        self.ready.insert(relid);
+        Ok(())
+    }
+
+    fn close(&mut self, relid: u32) -> Result<(), Violation> {
+        let at = self.channel(relid)?;
+        if self.slot(at).open.is_none() {
+            return Err(Violation::new(format!("channel {relid} is not open")));
+        }
+        self.shut(at);
+        Ok(())
+    }
+
+    /// Ends a channel's session, if there is one.
+    fn shut(&mut self, at: (usize, usize)) {
+        let Some(open) = self.slot(at).open.take() else { return };
+        self.ready.remove(&open.relid);
+        self.transport.disconnect(signal_connection(open.relid));
+        self.with(at.0, |device, io| device.closed(io, at.1));
+    }
+
+    fn gpadl_header(&mut self, body: &[u8]) -> Result<(), Violation> {
+        let (header, ranges) =
+            msg::GpadlHeader::read_from_prefix(body).map_err(|_| Violation::new("cut short"))?;
+        let (relid, gpadl, range_bytes) = (header.relid, header.gpadl, header.range_bytes.into());
+        let at = self.channel(relid)?;
+        if self.slot(at).gpadls.contains_key(&gpadl) || self.partial.contains_key(&gpadl) {
+            let status = GPADL_REFUSED;
+            self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
+            return Err(Violation::new(format!("GPADL {gpadl:#x} exists already")));
+        }
+        if header.range_count != 1 {
+            let status = STATUS_INVALID_PARAMETER;
+            self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
+            return Err(Violation::new("a GPADL of several ranges"));
+        }
+        self.partial.insert(gpadl, Partial { relid, range_bytes, bytes: Vec::new() });
+        self.gpadl_more(gpadl, ranges)
+    }
+
+    fn gpadl_body(&mut self, body: &[u8]) -> Result<(), Violation> {
+        let (header, pages) =
+            msg::GpadlBody::read_from_prefix(body).map_err(|_| Violation::new("cut short"))?;
+        self.gpadl_more(header.gpadl, pages)
+    }
+
+    /// Takes more of a GPADL's range; answers when it is whole.
+    fn gpadl_more(&mut self, gpadl: u32, bytes: &[u8]) -> Result<(), Violation> {
+        let Some(partial) = self.partial.get_mut(&gpadl) else {
+            return Err(Violation::new(format!("GPADL_BODY for unknown {gpadl:#x}")));
+        };
+        let room = partial.range_bytes - partial.bytes.len();
+        partial.bytes.extend(&bytes[..bytes.len().min(room)]);
+        if partial.bytes.len() < partial.range_bytes {
+            return Ok(());
+        }
+        let Some(Partial { relid, bytes, .. }) = self.partial.remove(&gpadl) else { return Ok(()) };
+        let at = self.channel(relid)?;
+        let range = match page_range(&bytes, &*self.mem) {
+            Ok(Some((range, []))) if range.len > 0 => Ok(range),
+            Ok(_) => Err(Violation::new("a GPADL whose length and page count differ")),
+            Err(why) => Err(why),
+        };
+        let status = if range.is_ok() { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER };
+        self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
+        let range: PageRange = range?;
+        self.slot(at).gpadls.insert(gpadl, range);
+        Ok(())
+    }
+
+    fn gpadl_teardown(&mut self, teardown: msg::GpadlTeardown) -> Result<(), Violation> {
+        let gpadl = teardown.gpadl;
+        let at = self.channel(teardown.relid)?;
+        let known = self.slot(at).gpadls.remove(&gpadl).is_some();
+        if !known {
+            return Err(Violation::new(format!("GPADL_TEARDOWN for unknown {gpadl:#x}")));
+        }
+        self.post(kind::GPADL_TORNDOWN, &msg::GpadlTorndown { gpadl });
+        Ok(())
+    }
+
+    fn released(&mut self, relid: u32) -> Result<(), Violation> {
+        let at = self.channel(relid)?;
+        let Presence::Leaving(again) = self.devices[at.0].presence else {
+            return Err(Violation::new(format!("channel {relid} released, but not rescinded")));
+        };
+        self.forget(at);
+        if self.devices[at.0].slots.iter().all(|slot| slot.relid.is_none()) {
+            self.devices[at.0].presence = if again { Presence::There } else { Presence::Gone };
+            if again {
+                self.offer(at.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a channel from the guest: its session, its shared memory, its number.
+    fn forget(&mut self, at: (usize, usize)) {
+        self.shut(at);
+        let slot = std::mem::take(self.slot(at));
+        if let Some(relid) = slot.relid {
+            self.channels.remove(&relid);
+            self.partial.retain(|_, partial| partial.relid != relid);
+        }
+    }
+
+    fn modify(&mut self, modify: msg::ModifyChannel) -> Result<(), Violation> {
+        let relid = modify.relid;
+        let at = self.channel(relid)?;
+        let Some(open) = self.slot(at).open.as_mut() else {
+            return Err(Violation::new(format!("channel {relid} is not open")));
+        };
+        open.vp = modify.target_vp;
+        if self.version >= Some(Version::V5_3) {
+            let status = STATUS_SUCCESS;
+            let response = msg::ModifyChannelResponse { relid, status };
+            self.post(kind::MODIFY_CHANNEL_RESPONSE, &response);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection: no channel is open, nothing of the guest's memory is known.
+    fn reset(&mut self) {
+        for index in 0..self.devices.len() {
+            for channel in 0..self.devices[index].slots.len() {
+                self.forget((index, channel));
+            }
+            let entry = &mut self.devices[index];
+            entry.presence = match entry.presence {
+                Presence::Leaving(false) => Presence::Gone,
+                Presence::Leaving(true) => Presence::There,
+                same => same,
+            };
+        }
+        self.partial.clear();
+        self.outbox.clear();
+        self.version = None;
+        self.offers_requested = false;
+    }
+}
+
+/// Copies a message's body out, whatever follows it.
+fn get<T: FromBytes>(body: &[u8]) -> Result<T, Violation> {
+    T::read_from_prefix(body).map(|(value, _)| value).map_err(|_| Violation::new("cut short"))
+}

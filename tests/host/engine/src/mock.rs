@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Both ends of a channel in one process, for the unit tests of the devices.
+
+use std::sync::{Arc, Mutex};
+
+use crate::bus::Transport;
+use crate::device::{service, Device, Io, OpenChannel, Slot};
+use crate::memory::{BadAddress, GuestMemory, PageRange, PAGE};
+use crate::ring::{Packet, PacketKind, RingPair};
+use crate::trace::Trace;
+
+/// Guest RAM in a vector.
+pub struct Memory(Mutex<Vec<u8>>);
+
+impl Memory {
+    /// Zeroed RAM of this many pages.
+    pub fn new(pages: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(vec![0; pages * PAGE])))
+    }
+}
+
+impl GuestMemory for Memory {
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> Result<(), BadAddress> {
+        let ram = self.0.lock().unwrap();
+        let gpa = gpa as usize;
+        buf.copy_from_slice(ram.get(gpa..gpa + buf.len()).ok_or(BadAddress(gpa as u64))?);
+        Ok(())
+    }
+
+    fn write(&self, gpa: u64, buf: &[u8]) -> Result<(), BadAddress> {
+        let mut ram = self.0.lock().unwrap();
+        let gpa = gpa as usize;
+        ram.get_mut(gpa..gpa + buf.len()).ok_or(BadAddress(gpa as u64))?.copy_from_slice(buf);
+        Ok(())
+    }
+
+    fn load(&self, gpa: u64) -> Result<u32, BadAddress> {
+        let mut word = [0; 4];
+        self.read(gpa, &mut word)?;
+        Ok(u32::from_le_bytes(word))
+    }
+
+    fn store(&self, gpa: u64, value: u32) -> Result<(), BadAddress> {
+        self.write(gpa, &value.to_le_bytes())
+    }
+
+    fn has_page(&self, pfn: u64) -> bool {
+        pfn < (self.0.lock().unwrap().len() / PAGE) as u64
+    }
+}
+
+/// Remembers what the host sent.
+#[derive(Default)]
+pub struct Wire {
+    /// Messages to the guest, oldest first.
+    pub messages: Vec<Vec<u8>>,
+    /// The guest does not empty its message slot.
+    pub slot_full: bool,
+    /// Event flags set: (virtual processor, flag).
+    pub signals: Vec<(u32, u32)>,
+    /// Connection ids that signals are taken for.
+    pub connections: Vec<u32>,
+}
+
+impl Transport for Wire {
+    fn try_post(&mut self, message: &[u8]) -> bool {
+        if !self.slot_full {
+            self.messages.push(message.to_vec());
+        }
+        !self.slot_full
+    }
+
+    fn signal_guest(&mut self, vp: u32, flag: u32) {
+        self.signals.push((vp, flag));
+    }
+
+    fn connect(&mut self, connection: u32) {
+        self.connections.push(connection);
+    }
+
+    fn disconnect(&mut self, connection: u32) {
+        self.connections.retain(|&c| c != connection);
+    }
+}
+
+/// Pages of each ring half.
+const HALF: u32 = 16;
+
+/// A device with an open primary channel, and the guest's end of it.
+pub struct Bench {
+    /// Guest RAM.
+    pub mem: Arc<Memory>,
+    /// What went out.
+    pub wire: Wire,
+    /// Counters.
+    pub trace: Trace,
+    device: Box<dyn Device>,
+    slots: Vec<Slot>,
+    guest: RingPair,
+    next_page: u64,
+    next_gpadl: u32,
+}
+
+impl Bench {
+    /// Opens the device's primary channel.
+    pub fn new(device: Box<dyn Device>) -> Self {
+        let mem = Memory::new(16384);
+        let pfns = (0..u64::from(2 * HALF)).collect();
+        let range = PageRange { offset: 0, len: 2 * HALF * PAGE as u32, pfns };
+        let rings = RingPair::new(&range, HALF, &*mem).unwrap();
+        let guest = RingPair::guest_end(&range, HALF, &*mem);
+        let open = OpenChannel { relid: 1, vp: 0, rings, dead: false };
+        let slots = vec![Slot { relid: Some(1), open: Some(open), ..Slot::default() }];
+        let mut bench = Self {
+            mem,
+            wire: Wire::default(),
+            trace: Trace::quiet(),
+            device,
+            slots,
+            guest,
+            next_page: u64::from(2 * HALF),
+            next_gpadl: 0xe1e10,
+        };
+        bench.with(|device, io| device.opened(io, 0));
+        bench
+    }
+
+    fn with<R>(&mut self, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
+        let mut io = Io {
+            name: "dev",
+            mem: &*self.mem,
+            transport: &mut self.wire,
+            slots: &mut self.slots,
+            trace: &mut self.trace,
+        };
+        f(&mut *self.device, &mut io)
+    }
+
+    /// Contiguous guest RAM.
+    pub fn alloc(&mut self, len: usize) -> PageRange {
+        let first = self.next_page;
+        self.next_page += len.div_ceil(PAGE) as u64;
+        PageRange { offset: 0, len: len as u32, pfns: (first..self.next_page).collect() }
+    }
+
+    /// Shares memory with the host; returns the GPADL's id.
+    pub fn gpadl(&mut self, range: PageRange) -> u32 {
+        self.next_gpadl += 1;
+        self.slots[0].gpadls.insert(self.next_gpadl, range);
+        self.next_gpadl
+    }
+
+    /// The guest sends a packet, and the host works until nothing is left.
+    pub fn guest_send(
+        &mut self,
+        kind: PacketKind,
+        id: u64,
+        completion_requested: bool,
+        ranges: &[PageRange],
+        data: &[u8],
+    ) {
+        self.guest.guest_send(&*self.mem, kind, id, completion_requested, ranges, data);
+        self.kick();
+    }
+
+    /// The guest signals.
+    pub fn kick(&mut self) {
+        while self.with(|device, io| service(device, io, 0)) {}
+    }
+
+    /// The next packet from the host.
+    pub fn guest_recv(&mut self) -> Option<Packet> {
+        self.guest.receive(&*self.mem).unwrap()
+    }
+
+    /// The backend became readable.
+    pub fn backend(&mut self) {
+        self.with(|device, io| device.backend(io));
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: u64) {
+        self.with(|device, io| device.tick(io, now));
+    }
+
+    /// A command of the control line.
+    pub fn command(&mut self, words: &[&str]) -> Result<String, String> {
+        self.with(|device, io| device.command(io, words))
+    }
+
+    /// The guest closes the channel and opens it again.
+    pub fn reopen(&mut self) {
+        self.with(|device, io| device.closed(io, 0));
+        self.with(|device, io| device.opened(io, 0));
+    }
+
+    /// Whether the guest broke a rule.
+    pub fn dead(&self) -> bool {
+        self.slots[0].open.as_ref().unwrap().dead
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The host's one thread: messages, signals, frames, time and the control line.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::mpsc::Receiver;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hvengine::Host;
+use serde_json::{json, Value};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::terminal::Terminal;
+
+use crate::results::Results;
+use crate::synic::SIGNAL_TOKEN;
+use crate::vcpu::{End, Event, Mailbox, Shared};
+
+// What epoll tells us about; signals carry SIGNAL_TOKEN.
+const BELL: u64 = 0;
+const EOM: u64 = 1;
+const STDIN: u64 = 2;
+const BACKEND: u64 = 1 << 33;
+
+/// Devices hear of the time this often.
+const TICK: Duration = Duration::from_secs(1);
+/// A message waits for the guest's slot: look by ourselves this often, whatever KVM tells.
+const RETRY: Duration = Duration::from_millis(10);
+/// After a crash report the guest has this long to reset or power off.
+const CRASH_GRACE: Duration = Duration::from_secs(10);
+
+/// The loop and what it serves.
+pub struct Loop {
+    host: Host,
+    epoll: Arc<Epoll>,
+    inbox: Receiver<Event>,
+    bell: Arc<EventFd>,
+    shared: Arc<Shared>,
+    eom: EventFd,
+    results: Results,
+    start: Instant,
+    raw_terminal: bool,
+    /// The crash's parameters, and until when the guest may end by itself.
+    crash: Option<(String, Instant)>,
+}
+
+impl Loop {
+    /// A loop over `inbox` (rung by `mailbox`), the messages' acknowledgements and what is
+    /// watched later.
+    pub fn new(
+        host: Host,
+        epoll: Arc<Epoll>,
+        inbox: Receiver<Event>,
+        mailbox: &Mailbox,
+        shared: Arc<Shared>,
+        eom: &EventFd,
+    ) -> Result<Self> {
+        let this = Self {
+            host,
+            epoll,
+            inbox,
+            bell: mailbox.bell.clone(),
+            shared,
+            eom: eom.try_clone()?,
+            results: Results::new(),
+            start: Instant::now(),
+            raw_terminal: false,
+            crash: None,
+        };
+        this.watch(this.bell.as_raw_fd(), EventSet::IN, BELL)?;
+        this.watch(this.eom.as_raw_fd(), EventSet::IN, EOM)?;
+        Ok(this)
+    }
+
+    fn watch(&self, fd: RawFd, events: EventSet, token: u64) -> Result<()> {
+        let event = EpollEvent::new(events, token);
+        self.epoll.ctl(ControlOperation::Add, fd, event).context("epoll")
+    }
+
+    /// Watches a device's backend. Edge triggered: a device that has no room for a frame comes
+    /// back for it by itself.
+    pub fn watch_backend(&self, index: usize, fd: RawFd) -> Result<()> {
+        self.watch(fd, EventSet::IN | EventSet::EDGE_TRIGGERED, BACKEND | index as u64)
+    }
+
+    /// Sends the terminal's input to the console.
+    pub fn watch_stdin(&mut self) -> Result<()> {
+        let stdin = std::io::stdin();
+        self.raw_terminal = stdin.lock().set_raw_mode().is_ok();
+        self.watch(stdin.as_raw_fd(), EventSet::IN, STDIN)
+    }
+
+    /// Runs until the machine ends; `None` when the time is over before.
+    pub fn run(&mut self, timeout: Option<Duration>) -> Result<Option<End>> {
+        let deadline = timeout.map(|timeout| self.start + timeout);
+        let mut next_tick = self.start + TICK;
+        let mut busy = false;
+        let mut events = [EpollEvent::default(); 64];
+        loop {
+            let now = Instant::now();
+            let wait = if busy {
+                Duration::ZERO
+            } else if self.host.messages_waiting() {
+                RETRY
+            } else {
+                next_tick.saturating_duration_since(now)
+            };
+            let n = match self.epoll.wait(wait.as_millis() as i32, &mut events) {
+                Ok(n) => n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => 0,
+                Err(e) => return Err(e).context("epoll"),
+            };
+            for event in &events[..n] {
+                match event.data() {
+                    BELL => {
+                        let _ = self.bell.read();
+                        while let Ok(event) = self.inbox.try_recv() {
+                            if let Some(end) = self.event(event) {
+                                return Ok(Some(end));
+                            }
+                        }
+                    }
+                    EOM => {
+                        let _ = self.eom.read();
+                        self.host.message_slot_free();
+                    }
+                    STDIN => self.stdin()?,
+                    token if token & SIGNAL_TOKEN != 0 => self.host.guest_signal(token as u32),
+                    token => self.host.backend((token & !BACKEND) as usize),
+                }
+            }
+            busy = self.host.serve();
+            if self.host.messages_waiting() {
+                self.host.message_slot_free();
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.host.tick((now - self.start).as_millis() as u64);
+                next_tick = now + TICK;
+            }
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(None);
+            }
+            if let Some((why, until)) = &self.crash {
+                if now >= *until {
+                    return Ok(Some(End::Crash(why.clone())));
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Message(message) => self.host.guest_message(&message),
+            Event::Signal(connection) => self.host.guest_signal(connection),
+            Event::Line(line) => self.line(&line),
+            Event::Crash(parameters) => {
+                let [a, b, c, d, e] = parameters;
+                let why = format!("the guest reports a crash: {a:#x} {b:#x} {c:#x} {d:#x} {e:#x}");
+                self.crash = Some((why, Instant::now() + CRASH_GRACE));
+            }
+            // A reset after a crash report is the crash's end.
+            Event::End(end) => return Some(self.crash.take().map_or(end, |(why, _)| End::Crash(why))),
+        }
+        None
+    }
+
+    fn line(&mut self, line: &str) {
+        let Some(command) = self.results.line(line) else { return };
+        let answer = match self.host.command(command) {
+            Ok(text) => format!("ok {text}"),
+            Err(why) => format!("error {why}"),
+        };
+        self.shared.ports[1].send(format!("{}\n", answer.trim_end()).as_bytes());
+    }
+
+    fn stdin(&mut self) -> Result<()> {
+        let mut buf = [0; 256];
+        let stdin = std::io::stdin();
+        let n = stdin.lock().read_raw(&mut buf).unwrap_or(0);
+        if n == 0 {
+            self.epoll.ctl(ControlOperation::Delete, stdin.as_raw_fd(), EpollEvent::default())?;
+        }
+        self.shared.ports[0].send(&buf[..n]);
+        Ok(())
+    }
+
+    /// Puts the terminal back and returns what result.json holds.
+    pub fn finish(&mut self, exit: &str, why: &str) -> Value {
+        if self.raw_terminal {
+            let _ = std::io::stdin().lock().set_canon_mode();
+        }
+        self.host.trace.flush();
+        self.results.json(exit, why, json!(self.host.trace.counters()))
+    }
+}

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1 2
+# boot: own
+# breaks-with: a minimum in this file below what the VMM reports; a sleep of 6 s in tests/guest/init
+#
+# From the VMM's start until drivers are loaded and their devices are there.
+
+ready=$(host ready)
+note "boot: the guest was ready after $ready ms"
+[ "$ready" -gt 0 ] && [ "$ready" -lt 6000 ] || fail "the guest was ready after $ready ms, and 6000 are allowed"

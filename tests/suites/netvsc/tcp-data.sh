@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1 2
+# timeout: 120
+# breaks-with: the VMM changes one byte of one frame and its checksum stays "verified"
+#
+# Data over TCP arrives as it was sent: each way, over IPv4 and IPv6, both ways at once.
+
+need_net
+noise 16
+send_file /tmp/noise
+receive_file
+send_file /tmp/noise $PEER6
+receive_file $PEER6
+
+receive_file &
+send_file /tmp/noise
+wait $! || fail "receiving while sending failed"
