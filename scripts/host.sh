@@ -12,6 +12,7 @@ if [ ! -e /.hvrust-base ]; then
 fi
 cd tests/host
 export CARGO_TARGET_DIR=/cache/host-target CARGO_TERM_COLOR=never
-[ $# -gt 0 ] || set -- build --release
+[ $# -gt 0 ] || set -- build --release --quiet
 say "test host: cargo $*"
-cargo "$1" --locked -q "${@:2}" || die "cargo $* failed in tests/host: see above"
+[ "$1" = fmt ] || locked=--locked
+cargo "$1" ${locked:-} "${@:2}" || die "cargo $* failed in tests/host: see above"

@@ -57,6 +57,8 @@ copy_programs() { # FOLDER PROGRAM...
 			[ -e "$stage$file" ] || install -D "$file" "$stage$file"
 		done
 	done
+	# glibc opens this one by name, when a thread is cancelled.
+	install -D /lib/x86_64-linux-gnu/libgcc_s.so.1 "$stage/lib/x86_64-linux-gnu/libgcc_s.so.1"
 }
 
 # Separate sets, because unpacking is time in each boot; fio brings 60 MB of libraries.

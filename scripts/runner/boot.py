@@ -28,12 +28,13 @@ GRACE = 20
 
 @dataclasses.dataclass
 class Verdict:
-    """A test that ran: why is empty if it passed."""
+    """How a test went: why is empty if it passed. began: it ran, at least in part."""
 
     test: object
     why: str
     seconds: float
     console: list
+    began: bool = True
 
 
 class Tail:
@@ -127,7 +128,7 @@ class Boot:
     def lost(self, why, log):
         """The verdict for the test that ran when the machine below the guest died."""
         test = self._current or next(iter(self.remaining()), self.tests[-1])
-        self.verdicts[test] = Verdict(test, why, 0, self.console_of(test) + log)
+        self.verdicts[test] = Verdict(test, why, 0, self.console_of(test) + log, False)
         return self.verdicts[test]
 
     def console_of(self, test):
@@ -203,6 +204,8 @@ class Boot:
         if bad:
             why = why or f"the kernel's log: {bad}"
         if why and not (known and known.why):
+            began = bool(known or self._current)
+            seconds = known.seconds if known else time.monotonic() - self._began if began else 0
             lines = self.console_of(last) or self._console_of[""]
-            self.verdicts[last] = Verdict(last, why, known.seconds if known else time.monotonic() - self._began, lines)
+            self.verdicts[last] = Verdict(last, why, seconds, lines, began)
             told("verdict", self.verdicts[last])

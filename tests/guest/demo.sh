@@ -13,10 +13,10 @@ need_disk 0
 size=$(cat "/sys/block/${disk#/dev/}/size")
 /tools/mkfs.ext4 -q -F "$disk"
 mount -t ext4 "$disk" /mnt
-noise 16
+noise 8
 cp /tmp/noise /mnt/file
 umount /mnt
-note "hv_storvsc: $disk has $((size / 2048)) MiB; made an ext4 file system, wrote a file of 16 MiB."
+note "hv_storvsc: $disk has $((size / 2048)) MiB; made an ext4 file system, wrote a file of 8 MiB."
 # Mounted anew: the data has to come from the disk, not from the page cache.
 echo 3 >/proc/sys/vm/drop_caches
 mount -t ext4 "$disk" /mnt
@@ -27,6 +27,6 @@ note "hv_storvsc: mounted it again: the file is the same, sha256 $(sum /tmp/nois
 need_net
 note "hv_netvsc: eth0 $(cat /sys/class/net/eth0/address) is up, its peer $PEER answers."
 send_file /tmp/noise
-note "hv_netvsc: sent 16 MiB over TCP: the peer got the same bytes."
+note "hv_netvsc: sent 8 MiB over TCP: the peer got the same bytes."
 receive_file
-note "hv_netvsc: received 16 MiB over TCP: the same bytes as the peer sent."
+note "hv_netvsc: received 8 MiB over TCP: the same bytes as the peer sent."

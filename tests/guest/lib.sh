@@ -113,7 +113,7 @@ send_file() { # FILE [ADDRESS]
 	[ "$got" = "$(sum "$1")" ] || fail "the peer got other data than was sent"
 }
 
-# Fetches the peer's 16 MiB and compares.
+# Fetches the peer's 8 MiB and compares.
 receive_file() { # [ADDRESS]
 	local got expected
 	expected=$(nc -w 30 "${1:-$PEER}" 7003 </dev/null) || fail "the peer does not tell its digest"

@@ -4,7 +4,7 @@
 
 What answers at the guest's network peer:
   TCP 7001  takes data until the end, answers with its SHA-256
-  TCP 7002  sends 16 MiB of noise, TCP 7003 its SHA-256
+  TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256
   UDP 7007  sends each datagram back
 Writes DIR/ready when all of them listen.
 """
@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 
-NOISE = os.urandom(16 << 20)
+NOISE = os.urandom(8 << 20)
 DIGEST = hashlib.sha256(NOISE).hexdigest().encode() + b"\n"
 
 

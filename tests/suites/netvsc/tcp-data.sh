@@ -7,7 +7,7 @@
 # Data over TCP arrives as it was sent: each way, over IPv4 and IPv6, both ways at once.
 
 need_net
-noise 16
+noise 8
 send_file /tmp/noise
 receive_file
 send_file /tmp/noise $PEER6

@@ -9,17 +9,17 @@
 need_disk 0
 name=${disk#/dev/}
 [ "$(cat /sys/class/scsi_disk/*:0:0:0/cache_type)" = "write back" ] || fail "no write cache: $(cat /sys/class/scsi_disk/*:0:0:0/cache_type)"
-before=$(counter scsi0.op.35)
+before=$(counter scsi0.flushes)
 /tools/sg_sync "$disk" || fail "SYNCHRONIZE CACHE failed"
 dd if=/dev/urandom of=/tmp/data bs=1M count=4
 dd if=/tmp/data of="$disk" bs=1M conv=fsync
-after=$(counter scsi0.op.35)
+after=$(counter scsi0.flushes)
 [ "$after" -ge $((before + 2)) ] || fail "the host saw $((after - before)) cache flushes, and there were two"
 
 [ "$(cat "/sys/block/$name/queue/discard_max_bytes")" -gt 0 ] || fail "the disk cannot discard"
-before=$(counter scsi0.op.42)
+before=$(counter scsi0.unmaps)
 blkdiscard -o $((1 << 20)) -l $((2 << 20)) "$disk" || fail "blkdiscard failed"
-[ "$(counter scsi0.op.42)" -gt "$before" ] || fail "the host saw no UNMAP"
+[ "$(counter scsi0.unmaps)" -gt "$before" ] || fail "the host saw no UNMAP"
 # The same as in the file: 1 MiB of data, 2 MiB of zeros, 1 MiB of data.
 dd if=/dev/zero of=/tmp/data bs=1M seek=1 count=2 conv=notrunc
 [ "$(dd if="$disk" bs=1M count=4 iflag=direct | sum)" = "$(sum /tmp/data)" ] ||

@@ -59,7 +59,14 @@ pub struct Offer {
 impl Offer {
     /// An offer with no flags, no user data, no MMIO and no monitor.
     pub fn new(interface: Guid, instance: Guid) -> Self {
-        Self { interface, instance, flags: 0, user: Vec::new(), mmio_megabytes: 0, monitor_id: None }
+        Self {
+            interface,
+            instance,
+            flags: 0,
+            user: Vec::new(),
+            mmio_megabytes: 0,
+            monitor_id: None,
+        }
     }
 }
 

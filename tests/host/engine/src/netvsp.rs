@@ -247,8 +247,9 @@ impl Netvsp {
             return self.rndis(io, packet, field(4)?, field(8)?, field(12)?);
         }
         if io.trace.wants(Level::Messages) {
-            let body = [field(4)?, field(8)?, field(12)?];
-            let fields = json!({ "kind": kind, "id": packet.transaction_id, "body": body });
+            let body = [4, 8, 12].map(|at| u32_at(&packet.data, at));
+            let (name, id) = (io.name, packet.transaction_id);
+            let fields = json!({ "device": name, "kind": kind, "id": id, "body": body });
             io.trace.event(Level::Messages, "nvsp", fields);
         }
         let stage = self.session.stage;
@@ -312,7 +313,8 @@ impl Netvsp {
         let message = self.tx.get(..len).unwrap_or_default();
         if io.trace.wants(Level::Messages) {
             let word = |n: usize| u32_at(message, n * 4);
-            let fields = json!({ "kind": word(0), "id": word(2), "oid": word(3) });
+            let (name, kind, id, oid) = (io.name, word(0), word(2), word(3));
+            let fields = json!({ "device": name, "kind": kind, "id": id, "oid": oid });
             io.trace.event(Level::Messages, "rndis", fields);
         }
         let about = About {

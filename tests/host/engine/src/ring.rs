@@ -148,7 +148,10 @@ impl RingPair {
     pub fn new(memory: &PageRange, second: u32, mem: &dyn GuestMemory) -> Result<Self, Violation> {
         let pages = memory.len as usize / PAGE;
         let second = second as usize;
-        if memory.offset != 0 || memory.len as usize % PAGE != 0 || second < 2 || pages < second + 2
+        if memory.offset != 0
+            || !memory.len.is_multiple_of(PAGE as u32)
+            || second < 2
+            || pages < second + 2
         {
             return Err(Violation::new(format!("ring of {pages} pages, second half at {second}")));
         }

@@ -69,8 +69,8 @@ pub fn write(mem: &GuestMemoryMmap, vcpus: u8) -> Result<()> {
         .flag(Flags::HwReducedAcpi)
         .flag(Flags::ResetRegSup)
         .flag(Flags::Wbinvd);
-    // No VGA, no CMOS clock, and (bit 1 clear) no keyboard controller.
-    fadt.iapc_boot_arch = (1 << 2 | 1 << 5).into();
+    // No VGA and (bit 1 clear) no keyboard controller.
+    fadt.iapc_boot_arch = (1 << 2).into();
     fadt.reset_reg = register(RESET);
     fadt.reset_value = RESET_VALUE;
     fadt.sleep_control_reg = register(SLEEP_CONTROL);
@@ -114,13 +114,8 @@ fn devices(out: &mut Vec<u8>) {
         .to_aml_bytes(out);
     }
     // As on Hyper-V: a module device with the MMIO space, the bus below it.
-    let space = AddressSpace::new_memory(
-        AddressSpaceCacheable::NotCacheable,
-        true,
-        MMIO.0,
-        MMIO.1,
-        None,
-    );
+    let space =
+        AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, MMIO.0, MMIO.1, None);
     Scope::new(
         "_SB_".into(),
         vec![&Device::new(

@@ -149,8 +149,11 @@ pub fn enter(mem: &GuestMemoryMmap, vcpu: &VcpuFd, entry: u64) -> Result<()> {
 /// Model-specific registers of every processor: write-back memory by default.
 pub fn msrs(vcpu: &VcpuFd) -> Result<()> {
     const MTRR_DEF_TYPE: u32 = 0x2ff;
-    let entry =
-        kvm_bindings::kvm_msr_entry { index: MTRR_DEF_TYPE, data: 1 << 11 | 6, ..Default::default() };
+    let entry = kvm_bindings::kvm_msr_entry {
+        index: MTRR_DEF_TYPE,
+        data: 1 << 11 | 6,
+        ..Default::default()
+    };
     let msrs = Msrs::from_entries(&[entry]).map_err(|e| anyhow::anyhow!("{e:?}"))?;
     vcpu.set_msrs(&msrs)?;
     Ok(())

@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::terminal::Terminal;
 
 use crate::results::Results;
+use crate::serial::Port;
 use crate::synic::SIGNAL_TOKEN;
 use crate::vcpu::{End, Event, Mailbox, Shared};
 
@@ -138,6 +139,7 @@ impl Loop {
             let now = Instant::now();
             if now >= next_tick {
                 self.host.tick((now - self.start).as_millis() as u64);
+                self.host.trace.flush();
                 next_tick = now + TICK;
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
@@ -162,14 +164,20 @@ impl Loop {
                 self.crash = Some((why, Instant::now() + CRASH_GRACE));
             }
             // A reset after a crash report is the crash's end.
-            Event::End(end) => return Some(self.crash.take().map_or(end, |(why, _)| End::Crash(why))),
+            Event::End(end) => {
+                return Some(self.crash.take().map_or(end, |(why, _)| End::Crash(why)))
+            }
         }
         None
     }
 
     fn line(&mut self, line: &str) {
         let Some(command) = self.results.line(line) else { return };
-        let answer = match self.host.command(command) {
+        let answer = match command {
+            "ready" => self.results.ready().ok_or_else(|| "the guest was not ready yet".to_owned()),
+            _ => self.host.command(command),
+        };
+        let answer = match answer {
             Ok(text) => format!("ok {text}"),
             Err(why) => format!("error {why}"),
         };
@@ -193,6 +201,7 @@ impl Loop {
             let _ = std::io::stdin().lock().set_canon_mode();
         }
         self.host.trace.flush();
+        self.shared.ports.iter().for_each(Port::flush);
         self.results.json(exit, why, json!(self.host.trace.counters()))
     }
 }

@@ -137,7 +137,7 @@ fn cpuid(supported: &[kvm_cpuid_entry2], vp: u8, vcpus: u8) -> Vec<kvm_cpuid_ent
                 }
             }
             // Number of cores, and bits of their APIC ids.
-            0x8000_0008 => leaf.ecx = count - 1 | shift << 12,
+            0x8000_0008 => leaf.ecx = (count - 1) | shift << 12,
             0x8000_0007 => leaf.edx |= 1 << 8, // Invariant TSC.
             0x8000_001e => {
                 (leaf.eax, leaf.ebx, leaf.ecx) = (id, id, 0);

@@ -8,6 +8,7 @@
 
 mod acpi;
 mod boot;
+mod cmos;
 mod events;
 mod machine;
 mod memory;
@@ -18,7 +19,7 @@ mod tap;
 mod vcpu;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, LineWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{mpsc, Arc};
@@ -161,9 +162,9 @@ const MAC: [u8; 6] = [0x00, 0x15, 0x5d, 0x00, 0x00, 0x01];
 /// Splits `TAP[,mac=XX:XX:XX:XX:XX:XX]`.
 fn nic(what: &str) -> Result<(&str, [u8; 6])> {
     let Some((name, option)) = what.split_once(',') else { return Ok((what, MAC)) };
-    let mac: Option<Vec<u8>> = option.strip_prefix("mac=").and_then(|text| {
-        text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
-    });
+    let mac: Option<Vec<u8>> = option
+        .strip_prefix("mac=")
+        .and_then(|text| text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect());
     match mac.and_then(|mac| mac.try_into().ok()) {
         Some(mac) => Ok((name, mac)),
         None => bail!("--nic {what}: after the name goes mac=XX:XX:XX:XX:XX:XX"),
@@ -176,8 +177,9 @@ fn log_file(dir: Option<&Path>, name: &str) -> Result<Option<File>> {
     Ok(Some(File::create(&path).with_context(|| format!("cannot write {}", path.display()))?))
 }
 
-/// Writes to the log and to the terminal.
-struct Tee(Option<File>, bool);
+/// Writes to the log, line by line (the log may be on a slow network file system, and the guest
+/// waits for each byte), and at once to the terminal.
+struct Tee(Option<LineWriter<File>>, bool);
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -193,7 +195,7 @@ impl Write for Tee {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.as_mut().map_or(Ok(()), LineWriter::flush)
     }
 }
 
@@ -222,7 +224,8 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
 
     let (queue, inbox) = mpsc::channel();
     let mailbox = Mailbox { queue, bell: Arc::new(EventFd::new(libc::EFD_NONBLOCK)?) };
-    let console = Tee(log_file(out, "console.log")?, options.console == Console::Stdio);
+    let console =
+        Tee(log_file(out, "console.log")?.map(LineWriter::new), options.console == Console::Stdio);
     let lines = mailbox.clone();
     let irqs = [irq_line()?, irq_line()?];
     machine.irq(&irqs[0], 4)?;
@@ -235,6 +238,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
             Port::new(irq0, Box::new(console)),
             Port::new(irq1, Box::new(Lines::new(move |line| lines.send(Event::Line(line))))),
         ],
+        cmos: Default::default(),
         pages: pages.clone(),
         max_version: options.vmbus_max,
     });
@@ -248,12 +252,8 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         .map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>);
     let epoll = Arc::new(Epoll::new()?);
     let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone());
-    let mut host = Host::new(
-        Arc::new(ram),
-        Box::new(synic),
-        Trace::new(level, trace),
-        options.vmbus_max,
-    );
+    let mut host =
+        Host::new(Arc::new(ram), Box::new(synic), Trace::new(level, trace), options.vmbus_max);
     let mut disks = Vec::new();
     for (lun, what) in (0..).zip(&options.disk) {
         let config = DiskConfig { lun, serial: format!("HVRUST{lun:02}") };

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use hvengine::memory::{BadAddress, GuestMemory};
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory};
 
 /// Guest RAM as the engine sees it.
 #[derive(Clone)]
@@ -75,4 +73,3 @@ impl GuestMemory for Ram {
 
 /// Largest size: below the I/O APIC and the MMIO space.
 pub const MAX_MIB: u64 = 3072;
-

@@ -32,17 +32,20 @@ impl Results {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "READY" => self.ready_ms = Some(self.start.elapsed().as_millis() as u64),
-            "BEGIN" => self.tests.push(Test {
-                name: rest.to_owned(),
-                began: Instant::now(),
-                ended: None,
-            }),
+            "BEGIN" => {
+                self.tests.push(Test { name: rest.to_owned(), began: Instant::now(), ended: None })
+            }
             "PASS" => self.end(Ok(())),
             "FAIL" => self.end(Err(rest.to_owned())),
             "host" => return Some(rest),
             _ => {}
         }
         None
+    }
+
+    /// Milliseconds from the start until the guest was ready.
+    pub fn ready(&self) -> Option<String> {
+        self.ready_ms.map(|ms| ms.to_string())
     }
 
     fn end(&mut self, result: Result<(), String>) {

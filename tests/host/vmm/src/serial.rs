@@ -37,7 +37,25 @@ struct Inner {
     input: VecDeque<u8>,
 }
 
+// Registers, and bits in them.
+const IER: u8 = 1;
+const IER_RECEIVE: u8 = 1;
+const IIR: u8 = 2;
+const IIR_NONE: u8 = 1;
+const IIR_RECEIVE: u8 = 1 << 2;
+const LCR: u8 = 3;
+const LCR_DIVISOR: u8 = 1 << 7;
+const LSR: u8 = 5;
+const LSR_DATA: u8 = 1;
+
 impl Inner {
+    /// Whether there is data, and the guest wants to be told.
+    fn wants_reader(&mut self) -> bool {
+        self.uart.read(LCR) & LCR_DIVISOR == 0
+            && self.uart.read(IER) & IER_RECEIVE != 0
+            && self.uart.read(LSR) & LSR_DATA != 0
+    }
+
     fn feed(&mut self) {
         let n = self.uart.fifo_capacity().min(self.input.len());
         let bytes: Vec<u8> = self.input.drain(..n).collect();
@@ -65,11 +83,20 @@ impl Port {
     /// The guest reads a register.
     pub fn read(&self, offset: u8) -> u8 {
         let mut inner = self.lock();
-        let value = inner.uart.read(offset);
-        if offset == 0 && !inner.input.is_empty() {
-            inner.feed();
+        let mut value = inner.uart.read(offset);
+        match offset {
+            0 if !inner.input.is_empty() => inner.feed(),
+            // The crate forgets a receive interrupt once a byte was read. A driver that stops in
+            // the middle of the FIFO would then never come back for the rest.
+            IIR if inner.wants_reader() => value = value & !IIR_NONE | IIR_RECEIVE,
+            _ => {}
         }
         value
+    }
+
+    /// Writes out what the sink holds back.
+    pub fn flush(&self) {
+        let _ = self.lock().uart.writer_mut().flush();
     }
 
     /// Sends bytes to the guest.
@@ -118,4 +145,21 @@ impl<F: FnMut(String) + Send> Write for Lines<F> {
 /// An interrupt line for a port.
 pub fn irq_line() -> Result<EventFd> {
     Ok(EventFd::new(libc::EFD_NONBLOCK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver may leave bytes in the FIFO: the next look at the interrupt register finds them.
+    #[test]
+    fn bytes_left_in_the_fifo_are_announced() {
+        let port = Port::new(irq_line().unwrap(), Box::new(io::sink()));
+        port.write(IER, IER_RECEIVE);
+        port.send(&[7; 100]);
+        (0..90).for_each(|_| assert_eq!(port.read(0), 7));
+        assert_eq!(port.read(IIR) & (IIR_NONE | IIR_RECEIVE), IIR_RECEIVE);
+        (0..10).for_each(|_| assert_eq!(port.read(0), 7));
+        assert_eq!(port.read(IIR) & IIR_NONE, IIR_NONE);
+    }
 }

@@ -102,7 +102,8 @@ impl Synic {
     }
 
     fn eventfd(&self, connection: u32, fd: &EventFd, flags: u32) -> std::io::Result<()> {
-        let arg = kvm_hyperv_eventfd { conn_id: connection, fd: fd.as_raw_fd(), flags, padding: [0; 3] };
+        let arg =
+            kvm_hyperv_eventfd { conn_id: connection, fd: fd.as_raw_fd(), flags, padding: [0; 3] };
         // SAFETY: The descriptor is a VM's, and the argument is the structure that this request
         // reads and does not keep.
         match unsafe { ioctl_with_ref(&*self.vm, KVM_HYPERV_EVENTFD(), &arg) } {

@@ -16,6 +16,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::acpi;
+use crate::cmos::{self, Cmos};
 use crate::memory::Ram;
 use crate::serial::{Port, COM1, COM2};
 use crate::synic::Pages;
@@ -78,6 +79,8 @@ pub struct Shared {
     pub ram: Ram,
     /// The console and the control line.
     pub ports: [Port; 2],
+    /// The clock.
+    pub cmos: Cmos,
     /// SynIC pages by virtual processor.
     pub pages: Arc<Vec<Pages>>,
     /// The highest VMBus version: decides which connection ids exist.
@@ -148,7 +151,8 @@ impl Processor<'_> {
 
     fn hyperv(&mut self) {
         // SAFETY: The exit reason was KVM_EXIT_HYPERV, for which KVM fills this member.
-        let exit: &mut kvm_hyperv_exit = unsafe { &mut self.vcpu.get_kvm_run().__bindgen_anon_1.hyperv };
+        let exit: &mut kvm_hyperv_exit =
+            unsafe { &mut self.vcpu.get_kvm_run().__bindgen_anon_1.hyperv };
         match exit.type_ {
             KVM_EXIT_HYPERV_SYNIC => {
                 // SAFETY: The type says that this member is the valid one.
@@ -158,7 +162,8 @@ impl Processor<'_> {
             KVM_EXIT_HYPERV_HCALL => {
                 // SAFETY: The type says that this member is the valid one.
                 let hcall = unsafe { &mut exit.u.hcall };
-                hcall.result = hypercall(self.shared, self.mailbox, hcall.input, hcall.params).into();
+                hcall.result =
+                    hypercall(self.shared, self.mailbox, hcall.input, hcall.params).into();
             }
             _ => {}
         }
@@ -169,7 +174,7 @@ fn hypercall(shared: &Shared, mailbox: &Mailbox, input: u64, params: [u64; 2]) -
     match input & 0xffff {
         HVCALL_POST_MESSAGE => {
             let mut buf = [0; 256];
-            if params[0] % 8 != 0 || shared.ram.read(params[0], &mut buf).is_err() {
+            if !params[0].is_multiple_of(8) || shared.ram.read(params[0], &mut buf).is_err() {
                 return HV_STATUS_INVALID_ALIGNMENT;
             }
             let word = |n: usize| u32::from_le_bytes([buf[n], buf[n + 1], buf[n + 2], buf[n + 3]]);
@@ -193,6 +198,7 @@ fn io_out(shared: &Shared, port: u16, data: &[u8]) -> Option<End> {
     match port {
         COM1..=0x3ff => shared.ports[0].write((port - COM1) as u8, value),
         COM2..=0x2ff => shared.ports[1].write((port - COM2) as u8, value),
+        cmos::INDEX => shared.cmos.select(value),
         // Sleep enable, and the type in bits 2 to 4.
         acpi::SLEEP_CONTROL if value == 1 << 5 | acpi::S5 << 2 => return Some(End::Poweroff),
         acpi::RESET if value == acpi::RESET_VALUE => return Some(End::Reset),
@@ -206,6 +212,7 @@ fn io_in(shared: &Shared, port: u16, data: &mut [u8]) {
     let value = match port {
         COM1..=0x3ff => shared.ports[0].read((port - COM1) as u8),
         COM2..=0x2ff => shared.ports[1].read((port - COM2) as u8),
+        cmos::DATA => shared.cmos.read(),
         acpi::SLEEP_STATUS => 0,
         _ => return,
     };

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+# For people; the kernel's build uses Kbuild.
+
+SHELL := /bin/bash
+export SUITE TEST VCPUS HOST KCONFIG KSRC JOBS
+KCONFIG ?= fast
+
+.PHONY: help run test check kernel root host
+.NOTPARALLEL:
+
+help:
+	@echo 'make run       boot a guest on our own Hyper-V host: a disk, a network card, and a shell'
+	@echo 'make test      run the tests in guests; ends with "N passed, N failed"'
+	@echo 'make check     formatting, lints, patches, link proof'
+	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG'
+	@echo
+	@echo 'SUITE=storvsc TEST=ext4 VCPUS=2   choose tests'
+	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
+	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'
+	@echo 'JOBS=N         parallel jobs of a build'
+	@echo 'HVRUST_CACHE   where everything is kept (default: ~/.cache/hvrust; 10 GB)'
+
+root:
+	@scripts/root.sh
+
+kernel: root
+	@scripts/kernel.sh $(KCONFIG)
+
+host: root
+	@scripts/host.sh
+
+# The runner needs the root's python3, not the machine's.
+RUNNER := . scripts/common.sh; heavy_lock; in_root scripts/run.py
+
+run: kernel host
+	@$(RUNNER) demo
+
+test: kernel host
+	@scripts/host.sh test
+	@$(RUNNER) test
+
+check: root
+	@scripts/check.sh

@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Everything that can be judged without running a guest. Each step says ok or what is
+# wrong; all steps run, and the exit status is 1 if one failed.
+
+. "$(dirname "$0")/common.sh"
+
+cd "$TOP"
+failed=0
+step() { # NAME COMMAND...
+	local name=$1 log
+	shift
+	log=$(mktemp)
+	if "$@" >"$log" 2>&1; then
+		printf 'ok   %s\n' "$name"
+	else
+		printf 'FAIL %s\n' "$name"
+		sed 's/^/     | /' "$log" | tail -n 60
+		failed=1
+	fi
+	rm -f "$log"
+}
+files() { git ls-files -co --exclude-standard -- "$@" | while read -r f; do [ -f "$f" ] && echo "$f"; done; }
+
+licences() {
+	local bad=0 file
+	for file in $(files | grep -vE '^LICENSE$|\.lock$|\.patch$|\.golden$'); do
+		head -3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' ||
+			{ echo "$file has no SPDX line"; bad=1; }
+	done
+	return $bad
+}
+
+shell_syntax() {
+	local file
+	for file in $(files '*.sh'); do
+		bash -n "$file" || return 1
+	done
+}
+
+checkpatch() {
+	local tree file bad=0
+	tree=$(scripts/source.sh)
+	# Sign-offs are made when the series is sent, and the tree knows no MAINTAINERS of ours.
+	for file in $(files 'patches/*.patch'); do
+		in_root perl "$tree/scripts/checkpatch.pl" --strict --no-tree --no-signoff --terse \
+			--no-summary --ignore FILE_PATH_CHANGES "$file" || bad=1
+	done
+	for file in $(files 'rust/*.[ch]' 'vmbus/*.[ch]' 'netvsc/*.[ch]' 'storvsc/*.[ch]'); do
+		in_root perl "$tree/scripts/checkpatch.pl" --strict --no-tree --terse --no-summary \
+			--file "$file" || bad=1
+	done
+	return $bad
+}
+
+# Unsafe code per folder; the two client drivers may have none, and no bindings.
+unsafe_count() {
+	local folder n bad=0
+	for folder in vmbus netvsc storvsc rust tests/host/engine tests/host/vmm; do
+		[ -d "$folder" ] || continue
+		n=$(files "$folder/*.rs" | xargs -r cat | grep -vE '^\s*//' | grep -cE '\bunsafe\b')
+		printf '     unsafe in %s: %s\n' "$folder" "$n"
+	done
+	for folder in netvsc storvsc; do
+		if files "$folder/*.rs" | grep -v '/trace.rs$' |
+			xargs -r grep -nE '^[^/]*(\bunsafe\b|bindings::)'; then
+			bad=1
+		fi
+	done
+	[ $bad = 0 ] || echo "FAIL unsafe or bindings:: in a client driver"
+	return $bad
+}
+
+step "every file names its licence" licences
+step "shell scripts parse" shell_syntax
+step "rustfmt" scripts/host.sh fmt --all --check
+step "clippy, warnings are errors" scripts/host.sh clippy --workspace --all-targets -- -D warnings
+step "patches apply" scripts/source.sh
+step "checkpatch --strict" checkpatch
+unsafe_count || failed=1
+# Long on the first run: its progress is shown.
+if scripts/kernel.sh link vmlinux; then
+	echo "ok   vmlinux links with the bus, SCSI and the FC transport as modules"
+else
+	echo "FAIL vmlinux does not link with the bus, SCSI and the FC transport as modules"
+	failed=1
+fi
+exit $failed
