@@ -43,8 +43,9 @@ checkpatch() {
 	tree=$(scripts/source.sh)
 	# Sign-offs are made when the series is sent, and the tree knows no MAINTAINERS of ours.
 	for file in $(files 'patches/*.patch'); do
+		# By stdin: a file that git knows would be checked as a file, not as a patch.
 		in_root perl "$tree/scripts/checkpatch.pl" --strict --no-tree --no-signoff --terse \
-			--no-summary --ignore FILE_PATH_CHANGES "$file" || bad=1
+			--no-summary --ignore FILE_PATH_CHANGES - <"$file" || { echo "in $file"; bad=1; }
 	done
 	for file in $(files 'rust/*.[ch]' 'vmbus/*.[ch]' 'netvsc/*.[ch]' 'storvsc/*.[ch]'); do
 		in_root perl "$tree/scripts/checkpatch.pl" --strict --no-tree --terse --no-summary \

@@ -22,14 +22,15 @@ need_root() {
 
 # Only one heavy build or virtual machine at a time, whoever started it.
 heavy_lock() {
+	[ -z "${HVRUST_LOCKED:-}" ] || return 0
 	mkdir -p "$CACHE"
-	[ "${HVRUST_LOCKED:-}" = "$CACHE" ] && return
 	exec 9>"$CACHE/lock"
 	if ! flock -n 9; then
 		say "another build or virtual machine of this project runs; waiting for it"
 		flock 9
 	fi
-	export HVRUST_LOCKED=$CACHE
+	# What we start, also inside the root, runs under our lock.
+	export HVRUST_LOCKED=1
 }
 
 # in_root COMMAND...: run it inside the Debian root, with this checkout at

@@ -197,7 +197,7 @@ class Boot:
         elif status == 0 and not self._current and self.verdicts:
             why = ""
         else:
-            why = f"the guest ended by {self._result.get('exit', 'an unknown cause')}"
+            why = " ".join(("the guest ended by", self._result["exit"], self._result.get("why", ""))).rstrip()
         last = self._current or next(reversed(self.verdicts), None) or self.tests[0]
         known = self.verdicts.get(last)
         bad = next(filter(BAD_LINE.match, self.console_of(last)), None)

@@ -24,7 +24,8 @@ class Test:
     timeout: int
     own: bool
     tools: tuple
-    xfail: str
+    # The weak spot of C that makes it fail, and an expression for the failure's reason.
+    xfail: tuple
     host: tuple
     memory: int
 
@@ -49,6 +50,8 @@ def header(path):
         if key not in KEYS or not colon:
             raise Mistake(f"{path}: there is no header '{key}:'; there are {' '.join(sorted(KEYS))}")
         found[key] = value.strip()
+    if "xfail-c" in found and " " not in found["xfail-c"]:
+        raise Mistake(f"{path}: '# xfail-c:' wants a weak spot's number and an expression for the reason")
     for key in ("vcpus", "breaks-with"):
         if key not in found:
             raise Mistake(f"{path} has no header '# {key}:'")
@@ -72,7 +75,7 @@ def load(folder):
                         timeout=int(fields.get("timeout", 60)),
                         own={"own": True, "shared": False}[fields.get("boot", "shared")],
                         tools=tuple(fields.get("tools", "").split()),
-                        xfail=fields.get("xfail-c", ""),
+                        xfail=tuple(fields["xfail-c"].split(None, 1)) if "xfail-c" in fields else (),
                         host=tuple(shlex.split(host)),
                         memory=int(fields.get("memory", 512)),
                     ))

@@ -2,6 +2,8 @@
 
 //! The host's one thread: messages, signals, frames, time and the control line.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc::Receiver;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub struct Loop {
     results: Results,
     start: Instant,
     raw_terminal: bool,
+    /// Every line of the control line in both directions, as it happens: `MS guest|host TEXT`.
+    control_log: Option<File>,
     /// The crash's parameters, and until when the guest may end by itself.
     crash: Option<(String, Instant)>,
 }
@@ -68,6 +72,7 @@ impl Loop {
             results: Results::new(),
             start: Instant::now(),
             raw_terminal: false,
+            control_log: None,
             crash: None,
         };
         this.watch(this.bell.as_raw_fd(), EventSet::IN, BELL)?;
@@ -84,6 +89,19 @@ impl Loop {
     /// back for it by itself.
     pub fn watch_backend(&self, index: usize, fd: RawFd) -> Result<()> {
         self.watch(fd, EventSet::IN | EventSet::EDGE_TRIGGERED, BACKEND | index as u64)
+    }
+
+    /// Writes the control line's traffic there.
+    pub fn log_control(&mut self, file: Option<File>) {
+        self.control_log = file;
+    }
+
+    fn log(&mut self, who: &str, text: &str) {
+        if let Some(file) = &mut self.control_log {
+            // One write per line: a reader follows the file.
+            let line = format!("{} {who} {text}\n", self.start.elapsed().as_millis());
+            let _ = file.write_all(line.as_bytes());
+        }
     }
 
     /// Sends the terminal's input to the console.
@@ -172,6 +190,7 @@ impl Loop {
     }
 
     fn line(&mut self, line: &str) {
+        self.log("guest", line);
         let Some(command) = self.results.line(line) else { return };
         let answer = match command {
             "ready" => self.results.ready().ok_or_else(|| "the guest was not ready yet".to_owned()),
@@ -181,6 +200,7 @@ impl Loop {
             Ok(text) => format!("ok {text}"),
             Err(why) => format!("error {why}"),
         };
+        self.log("host", answer.trim_end());
         self.shared.ports[1].send(format!("{}\n", answer.trim_end()).as_bytes());
     }
 

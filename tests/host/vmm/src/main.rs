@@ -274,6 +274,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     }
 
     let mut events = Loop::new(host, epoll, inbox, &mailbox, shared.clone(), &machine.eom)?;
+    events.log_control(log_file(out, "control.log")?);
     for (index, fd) in taps {
         events.watch_backend(index, fd)?;
     }
