@@ -2,8 +2,8 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-export SUITE TEST VCPUS HOST KCONFIG KSRC JOBS
 KCONFIG ?= fast
+export SUITE TEST VCPUS HOST KCONFIG KSRC JOBS
 
 .PHONY: help run test check kernel root host
 .NOTPARALLEL:
