@@ -39,6 +39,11 @@ heavy_lock() {
 # root file system alone, without those mounts: that is what L1 gets over 9p.
 in_root() {
 	[ -x "$ROOT/bin/sh" ] || die "no Debian root in $ROOT: run scripts/root.sh first"
+	if [ -n "${KSRC:-}" ]; then
+		[ -e "$KSRC/Makefile" ] || die "KSRC=$KSRC holds no kernel tree"
+		KSRC=$(realpath "$KSRC")
+		export KSRC
+	fi
 	unshare --mount --propagation private bash -c '
 		set -e
 		root=$1 top=$2 cache=$3; shift 3
@@ -49,7 +54,7 @@ in_root() {
 		mount --rbind /sys "$root/sys"
 		mount --rbind /dev "$root/dev"
 		mount -t tmpfs tmpfs "$root/tmp"
-		if [ -n "${KSRC:-}" ] && [ "${KSRC#/ksrc}" = "$KSRC" ]; then
+		if [ -n "${KSRC:-}" ]; then
 			mount --bind "$KSRC" "$root/ksrc"
 			export KSRC=/ksrc
 		fi

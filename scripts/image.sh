@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# usage: image.sh CONFIG
+# usage: image.sh BUILD
 #
-# Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image/CONFIG:
+# Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image/BUILD:
 #   base.cpio        busybox and the kernel's modules
 #   tools-SET.cpio   programs of the Debian root with their libraries, per set below
 #   tools.list       "PROGRAM SET" for each of them
@@ -11,12 +11,12 @@
 
 . "$(dirname "$0")/common.sh"
 
-CONFIG=${1:?usage: image.sh CONFIG}
-[ -e /.hvrust-base ] || { in_root scripts/image.sh "$CONFIG"; exit; }
+BUILD=${1:?usage: image.sh BUILD, a folder of $HVRUST_CACHE/build}
+[ -e /.hvrust-base ] || { in_root scripts/image.sh "$BUILD"; exit; }
 
-build=/cache/build/$CONFIG
-out=/cache/image/$CONFIG
-[ -e "$build/modules.order" ] || die "the $CONFIG kernel is not built: run scripts/kernel.sh $CONFIG"
+build=/cache/build/$BUILD
+out=/cache/image/$BUILD
+[ -e "$build/modules.order" ] || die "the kernel build/$BUILD is not there: scripts/kernel.sh makes it"
 mkdir -p "$out"
 
 pack() { # FOLDER CPIO

@@ -3,7 +3,8 @@
 # usage: kernel.sh CONFIG [TARGET...]
 #
 # Builds the patched kernel for scripts/kconfig/CONFIG.config (default targets:
-# vmlinux, bzImage, modules) in $HVRUST_CACHE/build/CONFIG, in place.
+# vmlinux, bzImage, modules) in $HVRUST_CACHE/build/CONFIG, in place (with KSRC= in
+# build/CONFIG-ksrc).
 
 . "$(dirname "$0")/common.sh"
 
@@ -11,8 +12,6 @@ CONFIG=${1:?usage: kernel.sh CONFIG [TARGET...]}
 shift
 if [ ! -e /.hvrust-base ]; then
 	heavy_lock
-	KSRC=${KSRC:+$(realpath "$KSRC")}
-	export KSRC
 	in_root scripts/kernel.sh "$CONFIG" "$@"
 	exit
 fi
@@ -21,7 +20,8 @@ options=scripts/kconfig/$CONFIG.config
 [ -e "$options" ] ||
 	die "there is no kernel configuration '$CONFIG': KCONFIG= takes $(basename -s .config scripts/kconfig/*.config | paste -sd' ')"
 tree=$(scripts/source.sh)
-out=/cache/build/$CONFIG
+# A tree of the user's own is built beside Debian's.
+out=/cache/build/$CONFIG${KSRC:+-ksrc}
 log=$out.log
 mkdir -p "$out"
 targets=("$@")
@@ -43,7 +43,7 @@ done < <(grep '^CONFIG_' "$options")
 [ ${#missing[@]} = 0 ] ||
 	die "$options asks for options that the kernel's .config does not have: ${missing[*]}"
 
-say "building the $CONFIG kernel: ${targets[*]} (8 to 10 minutes from nothing; log: build/$CONFIG.log)"
+say "building the $CONFIG kernel: ${targets[*]} (8 to 10 minutes from nothing; log: ${out#/cache/}.log)"
 # Every 500th step is shown: a long build that says nothing looks hung.
 start=$SECONDS
 if ! kmake -j"${JOBS:-$(nproc)}" "${targets[@]}" 2>&1 | tee -a "$log" |

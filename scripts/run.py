@@ -86,8 +86,10 @@ class Guests:
     """Boots guests one after another, each on the machine that the first one started."""
 
     def __init__(self, config):
-        self._build = machine.CACHE / "build" / config
-        self._l1_kernel = machine.CACHE / "build" / FAST / "arch/x86/boot/bzImage"
+        # A tree of the user's own is built beside Debian's.
+        tree = "-ksrc" if os.environ.get("KSRC") else ""
+        self._build = machine.CACHE / "build" / f"{config}{tree}"
+        self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
         self._machine = None
         self._number = 0
         choice = os.environ.get("HOST", "")
@@ -102,11 +104,11 @@ class Guests:
         for path, maker in ((hvhost, "cargo build"), (vmlinux, f"scripts/kernel.sh {config}")):
             if not path.exists():
                 raise suite.Mistake(f"{path} is missing: {maker} makes it")
-        if subprocess.run([TOP / "scripts/image.sh", config], check=False).returncode:
+        if subprocess.run([TOP / "scripts/image.sh", self._build.name], check=False).returncode:
             raise suite.Mistake("scripts/image.sh failed")
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
-        self._image = machine.CACHE / "image" / config
+        self._image = machine.CACHE / "image" / self._build.name
         self._sets = dict(line.split() for line in (self._image / "tools.list").read_text().splitlines())
         self._files = {hvhost, vmlinux, self._image / "base.cpio"}
 

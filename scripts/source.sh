@@ -7,9 +7,6 @@
 . "$(dirname "$0")/common.sh"
 
 if [ ! -e /.hvrust-base ]; then
-	KSRC=${KSRC:+$(realpath "$KSRC")}
-	[ -z "${KSRC:-}" ] || [ -e "$KSRC/Makefile" ] || die "KSRC=$KSRC holds no kernel tree"
-	export KSRC
 	in_root scripts/source.sh
 	exit
 fi

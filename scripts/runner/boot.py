@@ -201,8 +201,11 @@ class Boot:
         last = self._current or next(reversed(self.verdicts), None) or self.tests[0]
         known = self.verdicts.get(last)
         bad = next(filter(BAD_LINE.match, self.console_of(last)), None)
+        broken = self._result.get("counters", {}).get("violations", 0)
         if bad:
             why = why or f"the kernel's log: {bad}"
+        if broken:
+            why = why or f"the host saw {broken} broken rules; look for 'violation' in {self.dir / 'trace.jsonl'}"
         if why and not (known and known.why):
             began = bool(known or self._current)
             seconds = known.seconds if known else time.monotonic() - self._began if began else 0

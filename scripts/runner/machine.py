@@ -79,7 +79,7 @@ class Machine:
                 (bin_folder / path.name).unlink(missing_ok=True)
                 (bin_folder / path.name).symlink_to(path)
             command = ["unshare", "--net", "bash", bin_folder / "agent.sh", SHARE, bin_folder]
-        self.log = collections.deque(maxlen=40)
+        self.log = collections.deque(maxlen=100)
         self.raw = None
         self._lines = queue.Queue()
         # A runner that is killed takes it along.
