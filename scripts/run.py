@@ -73,10 +73,10 @@ class Report:
         for line in verdict.console[-100:]:
             print(f"     | {line}", flush=True)
 
-    def end(self):
+    def end(self, deaths):
         failed = sum(v["result"] == "fail" for v in self.verdicts.values())
         passed = len(self.verdicts) - failed
-        last = {"ready_ms": self.ready, "tests": list(self.verdicts.values())}
+        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": list(self.verdicts.values())}
         (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
         print(f"{passed} passed, {failed} failed", flush=True)
         return 0 if passed and not failed else 1
@@ -91,6 +91,8 @@ class Guests:
         self._build = machine.CACHE / "build" / f"{config}{tree}"
         self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
         self._machine = None
+        # Tests that ran when the machine below their guest died.
+        self.deaths = []
         self._number = 0
         choice = os.environ.get("HOST", "")
         if choice not in ("", "kvm", "tcg"):
@@ -136,8 +138,17 @@ class Guests:
         try:
             return guest, guest.run(self.machine(), told)
         except machine.Dead as death:
-            told("verdict", guest.lost(str(death), death.log))
             self.close()
+            lost = guest.lost(str(death), death.log)
+            if lost.test in self.deaths:
+                told("verdict", lost)
+            else:
+                # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
+                self.deaths.append(lost.test)
+                del guest.verdicts[lost.test]
+                told("note", f"{lost.test}: {death}; the test runs once more")
+                for line in lost.console[-100:]:
+                    told("note", f"| {line}")
             return guest, {}
 
     def close(self):
@@ -163,7 +174,7 @@ def test(tests, guests):
             for left in sum(pending, []):
                 report.verdict(boot.Verdict(left, "not run: no test began in three boots", 0, [], False))
             break
-    return report.end()
+    return report.end(guests.deaths)
 
 
 def demo(guests):

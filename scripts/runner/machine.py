@@ -2,6 +2,7 @@
 """What the guests run on: this machine, or L1 in QEMU if its KVM lacks Hyper-V emulation."""
 
 import collections
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -102,7 +103,7 @@ class Machine:
                 before, marker, message = text.partition("@hv ")
                 if marker:
                     self._lines.put(message)
-                else:
+                elif "TCG doesn't support requested feature" not in text:
                     self.log.append(text)
         self._lines.put(None)
 
@@ -145,3 +146,5 @@ class Machine:
         except (Dead, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()

@@ -69,7 +69,10 @@ while true; do
 		"${argv[@]}" 2>"$dir/stderr" <&8
 		echo "@hv end $job $?"
 		;;
-	kill) kill -KILL "$guest" 2>/dev/null ;;
+	kill) # It saves its logs if it still can.
+		kill "$guest" 2>/dev/null
+		{ sleep 5 && kill -KILL "$guest"; } 2>/dev/null &
+		;;
 	quit) exit 0 ;;
 	esac
 	if [ -n "$guest" ] && ! kill -0 "$guest" 2>/dev/null; then

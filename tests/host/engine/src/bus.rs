@@ -277,9 +277,15 @@ impl Host {
         }
         let relids: Vec<u32> = entry.slots.iter().rev().filter_map(|slot| slot.relid).collect();
         entry.presence = if relids.is_empty() { Presence::Gone } else { Presence::Leaving(false) };
+        // A guest that hears of the rescind frees the memory without asking: we let go first.
+        for channel in 0..self.devices[index].slots.len() {
+            self.shut((index, channel));
+            self.slot((index, channel)).gpadls.clear();
+        }
         for relid in relids {
             self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
         }
+        self.drain();
         Ok(String::new())
     }
 
@@ -448,6 +454,12 @@ impl Host {
         channel.ok_or_else(|| Violation::new(format!("channel {relid} is not offered")))
     }
 
+    /// Whether the guest has been told that the channel is gone: what it still says about it is
+    /// clearing up.
+    fn is_leaving(&self, at: (usize, usize)) -> bool {
+        self.devices[at.0].presence != Presence::There
+    }
+
     fn slot(&mut self, (index, channel): (usize, usize)) -> &mut Slot {
         &mut self.devices[index].slots[channel]
     }
@@ -459,7 +471,7 @@ impl Host {
             return Err(Violation::new(format!("channel {relid} is open already")));
         }
         // On a rescinded channel there is no answer: the guest hears of the rescind.
-        if self.devices[at.0].presence != Presence::There {
+        if self.is_leaving(at) {
             return Ok(());
         }
         let mem = self.mem.clone();
@@ -490,7 +502,7 @@ impl Host {
 
     fn close(&mut self, relid: u32) -> Result<(), Violation> {
         let at = self.channel(relid)?;
-        if self.slot(at).open.is_none() {
+        if self.slot(at).open.is_none() && !self.is_leaving(at) {
             return Err(Violation::new(format!("channel {relid} is not open")));
         }
         self.shut(at);
@@ -558,7 +570,7 @@ impl Host {
         let gpadl = teardown.gpadl;
         let at = self.channel(teardown.relid)?;
         let known = self.slot(at).gpadls.remove(&gpadl).is_some();
-        if !known {
+        if !known && !self.is_leaving(at) {
             return Err(Violation::new(format!("GPADL_TEARDOWN for unknown {gpadl:#x}")));
         }
         self.post(kind::GPADL_TORNDOWN, &msg::GpadlTorndown { gpadl });
@@ -593,6 +605,9 @@ impl Host {
     fn modify(&mut self, modify: msg::ModifyChannel) -> Result<(), Violation> {
         let relid = modify.relid;
         let at = self.channel(relid)?;
+        if self.is_leaving(at) {
+            return Ok(());
+        }
         let Some(open) = self.slot(at).open.as_mut() else {
             return Err(Violation::new(format!("channel {relid} is not open")));
         };

@@ -48,7 +48,8 @@ use vcpu::{End, Event, Mailbox, Shared};
 ///
 /// The console is ttyS0. ttyS1 is the control line: the guest writes READY, BEGIN name, PASS,
 /// FAIL why, and commands for the host as `host COMMAND`, which are answered with `ok ...` or
-/// `error ...`. Exit status: 0 powered off, 1 set-up error, 2 crashed, 3 out of time, 4 reset.
+/// `error ...`. Exit status: 0 powered off, 1 set-up error, 2 crashed, 3 out of time or
+/// stopped, 4 reset.
 #[derive(Parser)]
 #[command(name = "hvhost", version)]
 struct Options {
@@ -206,6 +207,24 @@ fn cmdline(append: &str) -> String {
     format!("{fixed} {append}")
 }
 
+/// Makes SIGTERM an event, so that the logs and the result of a guest that hangs are kept. To be
+/// called before there are other threads: they inherit that the signal is blocked.
+fn stop_on_sigterm(mailbox: Mailbox) -> Result<()> {
+    // SAFETY: All bytes zero is a valid set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: The set is a valid one of this function's own.
+    unsafe { libc::sigaddset(&mut set, libc::SIGTERM) };
+    // SAFETY: The set is valid, and the old one is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut signal = 0;
+        // SAFETY: Both are valid, and the signal is blocked in every thread.
+        unsafe { libc::sigwait(&set, &mut signal) };
+        mailbox.send(Event::End(End::Stopped));
+    })?;
+    Ok(())
+}
+
 fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let out = options.out.as_deref();
     if let Some(dir) = out {
@@ -224,6 +243,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
 
     let (queue, inbox) = mpsc::channel();
     let mailbox = Mailbox { queue, bell: Arc::new(EventFd::new(libc::EFD_NONBLOCK)?) };
+    stop_on_sigterm(mailbox.clone())?;
     let console =
         Tee(log_file(out, "console.log")?.map(LineWriter::new), options.console == Console::Stdio);
     let lines = mailbox.clone();
@@ -296,7 +316,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok((end, mut events)) => {
             let (code, exit, why) = match end {
-                None => (3, "timeout", String::new()),
+                None | Some(End::Stopped) => (3, "timeout", String::new()),
                 Some(End::Poweroff) => (0, "poweroff", String::new()),
                 Some(End::Reset) => (4, "reset", String::new()),
                 Some(End::Crash(why)) => (2, "crash", why),

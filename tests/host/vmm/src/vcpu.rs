@@ -51,6 +51,8 @@ pub enum End {
     Reset,
     /// The guest crashed.
     Crash(String),
+    /// Somebody wants us to stop (SIGTERM).
+    Stopped,
     /// KVM cannot go on, or something here failed.
     Error(String),
 }

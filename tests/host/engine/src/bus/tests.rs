@@ -242,10 +242,31 @@ fn a_bad_index_ends_the_channel_and_nothing_else() {
 }
 
 #[test]
+fn a_rescind_ends_all_access() {
+    let mut guest = Guest::connected();
+    assert_eq!(guest.gpadl(1, 7, 0, 8), Some(STATUS_SUCCESS));
+    assert_eq!(guest.open(1, 7, 4), Some(STATUS_SUCCESS));
+    guest.host.command("rescind one").unwrap();
+    // The memory belongs to somebody else now.
+    (0..8).for_each(|page| guest.mem.write(page * PAGE as u64, &[0x5a; PAGE]).unwrap());
+    guest.host.guest_signal(0x2001);
+    while guest.host.serve() {}
+    let mut page = [0; PAGE];
+    for n in 0..8 {
+        guest.mem.read(n * PAGE as u64, &mut page).unwrap();
+        assert_eq!(page, [0x5a; PAGE], "page {n}");
+    }
+    guest.messages();
+    guest.post(kind::CLOSE_CHANNEL, &msg::Relid { relid: 1 });
+    guest.post(kind::GPADL_TEARDOWN, &msg::GpadlTeardown { relid: 1, gpadl: 7 });
+    assert_eq!(guest.kinds(), [kind::GPADL_TORNDOWN]);
+    assert_eq!(guest.violations(), 0);
+}
+
+#[test]
 fn rescind_release_offer() {
     let mut guest = Guest::connected();
     guest.host.command("rescind one").unwrap();
-    guest.host.message_slot_free();
     assert_eq!(guest.kinds(), [kind::RESCIND_CHANNEL_OFFER]);
     assert!(guest.host.command("rescind one").is_err(), "it is leaving");
     assert_eq!(guest.gpadl(1, 7, 0, 8), Some(STATUS_SUCCESS));
