@@ -3,6 +3,8 @@
 
 SHELL := /bin/bash
 KCONFIG ?= fast
+# Guests with two processors are not reliable yet under QEMU's emulation: by hand only.
+VCPUS ?= 1
 export SUITE TEST VCPUS HOST KCONFIG KSRC JOBS
 
 .PHONY: help run test check kernel root host
@@ -14,7 +16,8 @@ help:
 	@echo 'make check     formatting, lints, patches, link proof'
 	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG'
 	@echo
-	@echo 'SUITE=storvsc TEST=ext4 VCPUS=2   choose tests'
+	@echo 'SUITE=storvsc TEST=ext4           choose tests'
+	@echo 'VCPUS=2        on two processors (default: 1; VCPUS="1 2" for both)'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'
 	@echo 'JOBS=N         parallel jobs of a build'

@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # boot: own
-# breaks-with: a minimum in this file below what the VMM reports; a sleep of 6 s in tests/guest/init
+# breaks-with: a sleep of 6 s before READY in tests/guest/init (seen)
 #
 # From the VMM's start until drivers are loaded and their devices are there.
 

@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # timeout: 120
-# breaks-with: the VMM changes one byte of one frame and its checksum stays "verified"
+# breaks-with: the VMM changes one byte of a full frame and its checksum stays "verified" (seen)
 #
 # Data over TCP arrives as it was sent: each way, over IPv4 and IPv6, both ways at once.
 

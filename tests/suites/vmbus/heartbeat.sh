@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # timeout: 40
-# breaks-with: the VMM asks only once; hv_utils loaded without its heartbeat service
+# breaks-with: the VMM asks only once (seen); hv_utils loaded without its heartbeat service
 #
 # The guest answers the host's heartbeats, more than one of them.
 
