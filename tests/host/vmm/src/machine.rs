@@ -53,8 +53,9 @@ impl Machine {
             memory_size: ram.size(),
             userspace_addr: ram.host_address()?,
         };
-        // SAFETY: The mapping is `ram`'s, which lives as long as the process uses the VM, and
-        // nothing in this program holds references into it.
+        // SAFETY: The mapping is `ram`'s, of which the host's loop and the processors' threads
+        // keep a clone as long as they run. This program touches it by volatile copies and
+        // atomics only, so that the guest may change it at any time.
         unsafe { vm.set_user_memory_region(region) }.context("KVM_SET_USER_MEMORY_REGION")?;
         // The full in-kernel set: only it tells us when the guest is done with a message.
         vm.create_irq_chip()

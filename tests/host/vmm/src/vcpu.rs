@@ -152,9 +152,9 @@ impl Processor<'_> {
     }
 
     fn hyperv(&mut self) {
+        let run = self.vcpu.get_kvm_run();
         // SAFETY: The exit reason was KVM_EXIT_HYPERV, for which KVM fills this member.
-        let exit: &mut kvm_hyperv_exit =
-            unsafe { &mut self.vcpu.get_kvm_run().__bindgen_anon_1.hyperv };
+        let exit: &mut kvm_hyperv_exit = unsafe { &mut run.__bindgen_anon_1.hyperv };
         match exit.type_ {
             KVM_EXIT_HYPERV_SYNIC => {
                 // SAFETY: The type says that this member is the valid one.
