@@ -27,6 +27,7 @@ mirror() {
 	echo "${uri:-http://deb.debian.org/debian}"
 }
 
+MIRROR=$(mirror)
 if [ ! -x "$(command -v debootstrap)" ]; then
 	[ -x "$(command -v apt-get)" ] ||
 		die "debootstrap is missing and so is apt-get: install debootstrap by hand"
@@ -36,7 +37,6 @@ if [ ! -x "$(command -v debootstrap)" ]; then
 fi
 
 if [ ! -e "$ROOT/.hvrust-base" ]; then
-	MIRROR=$(mirror)
 	say "debootstrap: Debian 13 into $ROOT (about half a minute)"
 	rm -rf "$ROOT"
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -44,11 +44,6 @@ if [ ! -e "$ROOT/.hvrust-base" ]; then
 	debootstrap --variant=minbase --keyring=$keyring trixie "$ROOT" "$MIRROR" \
 		>"$CACHE/debootstrap.log" 2>&1 ||
 		die "debootstrap failed: $(tail -1 "$CACHE/debootstrap.log") (all of it: $CACHE/debootstrap.log)"
-	cat >"$ROOT/etc/apt/sources.list" <<-LIST
-		deb $MIRROR trixie main
-		deb $MIRROR trixie-updates main
-		deb $MIRROR trixie-backports main
-	LIST
 	# The machine's way to its mirrors: options, proxies, certificates, cargo registry.
 	cp -a /etc/apt/apt.conf.d/. "$ROOT/etc/apt/apt.conf.d/" 2>/dev/null || true
 	cp -a /etc/apt/auth.conf.d "$ROOT/etc/apt/" 2>/dev/null || true
@@ -60,6 +55,12 @@ if [ ! -e "$ROOT/.hvrust-base" ]; then
 	chmod +x "$ROOT/usr/sbin/policy-rc.d"
 	touch "$ROOT/.hvrust-base"
 fi
+cat >"$ROOT/etc/apt/sources.list" <<-LIST
+	deb $MIRROR trixie main
+	deb $MIRROR trixie-updates main
+	deb $MIRROR trixie-backports main
+	deb-src $MIRROR trixie main
+LIST
 for conf in "${CARGO_HOME:-$HOME/.cargo}"/config "${CARGO_HOME:-$HOME/.cargo}"/config.toml; do
 	[ -e "$conf" ] && cp "$conf" "$CACHE/cargo/"
 done

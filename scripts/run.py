@@ -106,8 +106,10 @@ class Guests:
         for path, maker in ((hvhost, "cargo build"), (vmlinux, f"scripts/kernel.sh {config}")):
             if not path.exists():
                 raise suite.Mistake(f"{path} is missing: {maker} makes it")
-        if subprocess.run([TOP / "scripts/image.sh", self._build.name], check=False).returncode:
-            raise suite.Mistake("scripts/image.sh failed")
+        made = [["image.sh", self._build.name]] + ([] if self._direct else [["qemu.sh"]])
+        for script, *words in made:
+            if subprocess.run([TOP / "scripts" / script, *words], check=False).returncode:
+                raise suite.Mistake(f"scripts/{script} failed")
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
         self._image = machine.CACHE / "image" / self._build.name

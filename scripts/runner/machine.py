@@ -42,7 +42,8 @@ def qemu(kernel, initrd):
     """The command that boots L1."""
     share = "local,security_model=none,multidevs=remap"
     return [
-        "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+        CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
         "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "EPYC-v4,+svm,+npt",
         "-smp", "2,sockets=1,cores=2", "-m", "6G",
         "-kernel", kernel, "-initrd", initrd,

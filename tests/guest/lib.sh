@@ -87,7 +87,7 @@ up() {
 		ip link set eth0 up &&
 		ip addr replace 192.168.77.2/24 dev eth0 &&
 		ip addr replace fd77::2/64 dev eth0 &&
-		ping -c 1 -W 1 $PEER
+		ping -c 1 -W 1 $PEER && ping -c 1 -W 1 $PEER6
 }
 
 # Brings eth0 up and waits until the peer answers.

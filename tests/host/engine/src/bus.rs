@@ -182,7 +182,8 @@ impl Host {
         self.devices.push(Entry { name, device, presence, slots: vec![Slot::default()] });
         let index = self.devices.len() - 1;
         if self.offers_requested {
-            self.offer(index);
+            self.offer((index, 0));
+            self.drain();
         }
         index
     }
@@ -220,6 +221,7 @@ impl Host {
                 self.ready.insert(relid);
             }
         }
+        self.drain();
         !self.ready.is_empty()
     }
 
@@ -243,6 +245,10 @@ impl Host {
         self.trace.event(Level::Messages, "command", json!({ "line": line }));
         match words[..] {
             ["rescind", name] => self.find(name).and_then(|index| self.rescind(index)),
+            ["rescind", name, sub] => {
+                let index = self.find(name)?;
+                self.rescind_sub_channel(index, sub)
+            }
             ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
             ["counters"] => {
                 let all = self.trace.counters().iter();
@@ -275,18 +281,37 @@ impl Host {
         if entry.presence != Presence::There {
             return Err(format!("{} is not offered", entry.name));
         }
-        let relids: Vec<u32> = entry.slots.iter().rev().filter_map(|slot| slot.relid).collect();
-        entry.presence = if relids.is_empty() { Presence::Gone } else { Presence::Leaving(false) };
-        // A guest that hears of the rescind frees the memory without asking: we let go first.
-        for channel in 0..self.devices[index].slots.len() {
-            self.shut((index, channel));
-            self.slot((index, channel)).gpadls.clear();
-        }
-        for relid in relids {
-            self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
+        let offered = entry.slots.iter().any(|slot| slot.relid.is_some());
+        entry.presence = if offered { Presence::Leaving(false) } else { Presence::Gone };
+        // Sub-channels first: they are nothing without their primary channel.
+        for channel in (0..self.devices[index].slots.len()).rev() {
+            self.withdraw((index, channel));
         }
         self.drain();
         Ok(String::new())
+    }
+
+    fn rescind_sub_channel(&mut self, index: usize, sub: &str) -> Result<String, String> {
+        let slots = &self.devices[index].slots;
+        let channel = sub.parse().ok().filter(|&channel: &usize| {
+            channel > 0 && slots.get(channel).is_some_and(|s| s.relid.is_some() && !s.leaving)
+        });
+        let channel = channel.ok_or_else(|| format!("there is no sub-channel {sub}"))?;
+        self.withdraw((index, channel));
+        self.drain();
+        Ok(String::new())
+    }
+
+    /// Tells the guest that a channel is gone, if it has it.
+    fn withdraw(&mut self, at: (usize, usize)) {
+        let slot = self.slot(at);
+        slot.again = false;
+        let Some(relid) = slot.relid.filter(|_| !slot.leaving) else { return };
+        slot.leaving = true;
+        // A guest that hears of the rescind frees the memory without asking: we let go first.
+        self.shut(at);
+        self.slot(at).gpadls.clear();
+        self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
     }
 
     fn offer_again(&mut self, index: usize) -> Result<String, String> {
@@ -297,7 +322,8 @@ impl Host {
             Presence::Gone => {
                 entry.presence = Presence::There;
                 if self.offers_requested {
-                    self.offer(index);
+                    self.offer((index, 0));
+                    self.drain();
                 }
             }
         }
@@ -307,19 +333,27 @@ impl Host {
     /// Runs `f` with a device and its channels.
     fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
         let Entry { name, device, slots, .. } = &mut self.devices[index];
+        let mut sub_channels = None;
         let mut io = Io {
             name,
             mem: &*self.mem,
             transport: &mut *self.transport,
             slots,
+            sub_channels: &mut sub_channels,
             trace: &mut self.trace,
         };
-        f(&mut **device, &mut io)
+        let result = f(&mut **device, &mut io);
+        if let Some(count) = sub_channels {
+            self.offer_sub_channels(index, count);
+        }
+        result
     }
 
-    /// Interrupts the guest for what a device has sent outside of [`service`].
+    /// Interrupts the guest for what a device has sent outside of [`service`], and sends what it
+    /// made the bus say.
     fn settle(&mut self, index: usize) {
         self.with(index, |_, io| (0..io.slots.len()).for_each(|channel| io.signal(channel)));
+        self.drain();
     }
 
     fn violation(&mut self, why: impl Into<String>) {
@@ -411,21 +445,36 @@ impl Host {
         }
         for index in 0..self.devices.len() {
             if self.devices[index].presence == Presence::There {
-                self.offer(index);
+                self.offer((index, 0));
             }
         }
         self.post(kind::ALL_OFFERS_DELIVERED, &[0u8; 0]);
         Ok(())
     }
 
-    fn offer(&mut self, index: usize) {
+    /// Offers sub-channels 1 to `count` that are not offered; those that the guest has not
+    /// released yet follow when it has.
+    fn offer_sub_channels(&mut self, index: usize, count: usize) {
+        let slots = &mut self.devices[index].slots;
+        slots.resize_with(slots.len().max(count + 1), Slot::default);
+        for channel in 1..=count {
+            let slot = self.slot((index, channel));
+            match (slot.relid, slot.leaving) {
+                (None, _) => self.offer((index, channel)),
+                (Some(_), true) => slot.again = true,
+                (Some(_), false) => {}
+            }
+        }
+    }
+
+    fn offer(&mut self, at: (usize, usize)) {
         // Lowest free number: the same configuration gets the same numbers at every boot.
         let Some(relid) = (1..=MAX_RELID).find(|relid| !self.channels.contains_key(relid)) else {
             return self.violation("no channel number is free");
         };
-        self.channels.insert(relid, (index, 0));
-        self.devices[index].slots[0].relid = Some(relid);
-        let offer = self.devices[index].device.offer();
+        self.channels.insert(relid, at);
+        *self.slot(at) = Slot { relid: Some(relid), ..Slot::default() };
+        let offer = self.devices[at.0].device.offer();
         let mut user = [0; msg::USER_BYTES];
         let n = offer.user.len().min(user.len());
         user[..n].copy_from_slice(&offer.user[..n]);
@@ -436,7 +485,7 @@ impl Host {
             flags: offer.flags,
             mmio_megabytes: offer.mmio_megabytes,
             user,
-            sub_channel: 0,
+            sub_channel: at.1 as u16,
             reserved2: 0,
             relid,
             monitor_id: offer.monitor_id.unwrap_or(0xff),
@@ -445,7 +494,6 @@ impl Host {
             connection: signal_connection(relid),
         };
         self.post(kind::OFFER_CHANNEL, &message);
-        self.drain();
     }
 
     /// Device and sub-channel index of a channel's number.
@@ -456,8 +504,8 @@ impl Host {
 
     /// Whether the guest has been told that the channel is gone: what it still says about it is
     /// clearing up.
-    fn is_leaving(&self, at: (usize, usize)) -> bool {
-        self.devices[at.0].presence != Presence::There
+    fn is_leaving(&self, (index, channel): (usize, usize)) -> bool {
+        self.devices[index].slots[channel].leaving
     }
 
     fn slot(&mut self, (index, channel): (usize, usize)) -> &mut Slot {
@@ -506,6 +554,9 @@ impl Host {
             return Err(Violation::new(format!("channel {relid} is not open")));
         }
         self.shut(at);
+        if at.1 == 0 {
+            (1..self.devices[at.0].slots.len()).for_each(|sub| self.withdraw((at.0, sub)));
+        }
         Ok(())
     }
 
@@ -579,14 +630,19 @@ impl Host {
 
     fn released(&mut self, relid: u32) -> Result<(), Violation> {
         let at = self.channel(relid)?;
-        let Presence::Leaving(again) = self.devices[at.0].presence else {
+        if !self.is_leaving(at) {
             return Err(Violation::new(format!("channel {relid} released, but not rescinded")));
-        };
+        }
+        let again = self.slot(at).again;
         self.forget(at);
+        if again {
+            self.offer(at);
+        }
+        let Presence::Leaving(again) = self.devices[at.0].presence else { return Ok(()) };
         if self.devices[at.0].slots.iter().all(|slot| slot.relid.is_none()) {
             self.devices[at.0].presence = if again { Presence::There } else { Presence::Gone };
             if again {
-                self.offer(at.0);
+                self.offer((at.0, 0));
             }
         }
         Ok(())

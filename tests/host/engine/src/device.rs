@@ -86,6 +86,10 @@ pub struct OpenChannel {
 pub(crate) struct Slot {
     /// The channel's number while it is offered.
     pub relid: Option<u32>,
+    /// The guest was told that the channel is gone, and has not released it yet.
+    pub leaving: bool,
+    /// To be offered again as soon as it is released.
+    pub again: bool,
     pub open: Option<OpenChannel>,
     pub gpadls: BTreeMap<u32, PageRange>,
 }
@@ -99,6 +103,7 @@ pub struct Io<'a> {
     pub(crate) mem: &'a dyn GuestMemory,
     pub(crate) transport: &'a mut dyn Transport,
     pub(crate) slots: &'a mut [Slot],
+    pub(crate) sub_channels: &'a mut Option<usize>,
     /// Counters and events.
     pub trace: &'a mut Trace,
 }
@@ -122,6 +127,12 @@ impl Io<'_> {
     /// Sends an in-band packet.
     pub fn send(&mut self, channel: usize, id: u64, completion_requested: bool, data: &[u8]) {
         self.with(channel, |rings, mem| rings.send(mem, id, completion_requested, data));
+    }
+
+    /// Offers sub-channels 1 to `count`, as far as they are not offered yet. The bus withdraws
+    /// them when the guest closes the primary channel.
+    pub fn offer_sub_channels(&mut self, count: usize) {
+        *self.sub_channels = Some(count);
     }
 
     /// Answers the packet with this transaction id.

@@ -97,7 +97,10 @@ pub struct Bench {
     pub trace: Trace,
     device: Box<dyn Device>,
     slots: Vec<Slot>,
-    guest: RingPair,
+    /// What the device asked for last ([`Io::offer_sub_channels`]).
+    pub sub_channels: Option<usize>,
+    /// The guest's ends of the channels, by sub-channel index.
+    guest: Vec<RingPair>,
     next_page: u64,
     next_gpadl: u32,
 }
@@ -105,25 +108,31 @@ pub struct Bench {
 impl Bench {
     /// Opens the device's primary channel.
     pub fn new(device: Box<dyn Device>) -> Self {
-        let mem = Memory::new(16384);
-        let pfns = (0..u64::from(2 * HALF)).collect();
-        let range = PageRange { offset: 0, len: 2 * HALF * PAGE as u32, pfns };
-        let rings = RingPair::new(&range, HALF, &*mem).unwrap();
-        let guest = RingPair::guest_end(&range, HALF, &*mem);
-        let open = OpenChannel { relid: 1, vp: 0, rings, dead: false };
-        let slots = vec![Slot { relid: Some(1), open: Some(open), ..Slot::default() }];
         let mut bench = Self {
-            mem,
+            mem: Memory::new(16384),
             wire: Wire::default(),
             trace: Trace::quiet(),
             device,
-            slots,
-            guest,
-            next_page: u64::from(2 * HALF),
+            slots: Vec::new(),
+            sub_channels: None,
+            guest: Vec::new(),
+            next_page: 0,
             next_gpadl: 0xe1e10,
         };
-        bench.with(|device, io| device.opened(io, 0));
+        bench.open_next();
         bench
+    }
+
+    /// Opens the device's next channel: after the primary one sub-channel 1, 2, and so on.
+    pub fn open_next(&mut self) {
+        let range = self.alloc(2 * HALF as usize * PAGE);
+        let rings = RingPair::new(&range, HALF, &*self.mem).unwrap();
+        self.guest.push(RingPair::guest_end(&range, HALF, &*self.mem));
+        let channel = self.slots.len();
+        let relid = channel as u32 + 1;
+        let open = OpenChannel { relid, vp: 0, rings, dead: false };
+        self.slots.push(Slot { relid: Some(relid), open: Some(open), ..Slot::default() });
+        self.with(|device, io| device.opened(io, channel));
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
@@ -132,6 +141,7 @@ impl Bench {
             mem: &*self.mem,
             transport: &mut self.wire,
             slots: &mut self.slots,
+            sub_channels: &mut self.sub_channels,
             trace: &mut self.trace,
         };
         f(&mut *self.device, &mut io)
@@ -160,18 +170,37 @@ impl Bench {
         ranges: &[PageRange],
         data: &[u8],
     ) {
-        self.guest.guest_send(&*self.mem, kind, id, completion_requested, ranges, data);
-        self.kick();
+        self.guest_send_on(0, kind, id, completion_requested, ranges, data);
     }
 
-    /// The guest signals.
+    /// The same on another channel than the primary one.
+    pub fn guest_send_on(
+        &mut self,
+        channel: usize,
+        kind: PacketKind,
+        id: u64,
+        completion_requested: bool,
+        ranges: &[PageRange],
+        data: &[u8],
+    ) {
+        let guest = &mut self.guest[channel];
+        guest.guest_send(&*self.mem, kind, id, completion_requested, ranges, data);
+        while self.with(|device, io| service(device, io, channel)) {}
+    }
+
+    /// The guest signals the primary channel.
     pub fn kick(&mut self) {
         while self.with(|device, io| service(device, io, 0)) {}
     }
 
     /// The next packet from the host.
     pub fn guest_recv(&mut self) -> Option<Packet> {
-        self.guest.receive(&*self.mem).unwrap()
+        self.guest_recv_on(0)
+    }
+
+    /// The same on another channel than the primary one.
+    pub fn guest_recv_on(&mut self, channel: usize) -> Option<Packet> {
+        self.guest[channel].receive(&*self.mem).unwrap()
     }
 
     /// The backend became readable.
