@@ -12,6 +12,8 @@ use crate::memory::PAGE;
 use crate::mock::{Memory, Wire};
 use crate::ring::{Packet, PacketKind};
 
+mod sub_channels;
+
 const INTERFACE: Guid = Guid::new("11111111-2222-3333-4444-555555555555");
 
 /// Sends each packet's data back.

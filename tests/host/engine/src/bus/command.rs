@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the control line asks of the bus.
+
+use super::*;
+
+impl Host {
+    /// Carries out a command of the control line and returns its answer.
+    pub fn command(&mut self, line: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.trace.event(Level::Messages, "command", json!({ "line": line }));
+        match words[..] {
+            ["rescind", name] => self.find(name).and_then(|index| self.rescind(index)),
+            ["rescind", name, sub] => {
+                let index = self.find(name)?;
+                self.rescind_sub_channel(index, sub)
+            }
+            ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
+            ["counters"] => {
+                let all = self.trace.counters().iter();
+                Ok(all.map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" "))
+            }
+            ["shutdown", ..] => self.device_command("shutdown", &["request"]),
+            ["heartbeat"] => self.device_command("heartbeat", &["answered"]),
+            ["disk", ..] => self.device_command("scsi0", &words),
+            [name, ref rest @ ..] => self.device_command(name, rest),
+            [] => Err("an empty command".into()),
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<usize, String> {
+        self.devices.iter().position(|entry| entry.name == name).ok_or_else(|| {
+            let all: Vec<_> = self.devices.iter().map(|entry| entry.name.as_str()).collect();
+            format!("no device or command {name}: there are {}", all.join(" "))
+        })
+    }
+
+    pub(super) fn device_command(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
+        let index = self.find(name)?;
+        let answer = self.with(index, |device, io| device.command(io, words));
+        self.settle(index);
+        answer
+    }
+
+    pub(super) fn rescind(&mut self, index: usize) -> Result<String, String> {
+        let entry = &mut self.devices[index];
+        if entry.presence != Presence::There {
+            return Err(format!("{} is not offered", entry.name));
+        }
+        let offered = entry.slots.iter().any(|slot| slot.relid.is_some());
+        entry.presence = if offered { Presence::Leaving(false) } else { Presence::Gone };
+        // Sub-channels first: they are nothing without their primary channel.
+        for channel in (0..self.devices[index].slots.len()).rev() {
+            self.withdraw((index, channel));
+        }
+        self.drain();
+        Ok(String::new())
+    }
+
+    pub(super) fn rescind_sub_channel(
+        &mut self,
+        index: usize,
+        sub: &str,
+    ) -> Result<String, String> {
+        let slots = &self.devices[index].slots;
+        let channel = sub.parse().ok().filter(|&channel: &usize| {
+            channel > 0 && slots.get(channel).is_some_and(|s| s.relid.is_some() && !s.leaving)
+        });
+        let channel = channel.ok_or_else(|| format!("there is no sub-channel {sub}"))?;
+        self.withdraw((index, channel));
+        self.drain();
+        Ok(String::new())
+    }
+
+    pub(super) fn offer_again(&mut self, index: usize) -> Result<String, String> {
+        let entry = &mut self.devices[index];
+        match entry.presence {
+            Presence::There => return Err(format!("{} is offered already", entry.name)),
+            Presence::Leaving(_) => entry.presence = Presence::Leaving(true),
+            Presence::Gone => {
+                entry.presence = Presence::There;
+                if self.offers_requested {
+                    self.offer((index, 0));
+                    self.drain();
+                }
+            }
+        }
+        Ok(String::new())
+    }
+}
