@@ -10,7 +10,9 @@ use std::sync::Arc;
 use serde_json::json;
 use zerocopy::FromBytes;
 
+use crate::check::Repeats;
 use crate::device::{service, Device, Io, OpenChannel, Slot, Violation};
+use crate::fault::{DeviceFaults, Faults, Step};
 use crate::memory::{GuestMemory, PageRange};
 use crate::message::{self as msg, kind};
 use crate::ring::{page_range, RingPair};
@@ -18,6 +20,7 @@ use crate::trace::{Level, Trace};
 
 mod channel;
 mod command;
+mod fault;
 mod gpadl;
 
 use gpadl::Partial;
@@ -95,6 +98,9 @@ pub trait Transport {
 
     /// The end of [`Transport::connect`].
     fn disconnect(&mut self, connection: u32);
+
+    /// Answers the guest's next `count` posts with this status instead of taking them.
+    fn refuse_posts(&mut self, _status: u16, _count: u32) {}
 }
 
 /// The connection id with which the guest signals a channel: the channel's number and SINT 2.
@@ -129,6 +135,7 @@ struct Entry {
     device: Box<dyn Device>,
     presence: Presence,
     slots: Vec<Slot>,
+    faults: DeviceFaults,
 }
 
 /// The host: a VMBus server and the devices behind it.
@@ -148,6 +155,10 @@ pub struct Host {
     outbox: VecDeque<Vec<u8>>,
     /// Channels that were signalled and not served yet.
     ready: BTreeSet<u32>,
+    /// Those of them that the guest itself has signalled.
+    signalled: BTreeSet<u32>,
+    faults: Faults,
+    repeats: Repeats,
 }
 
 impl Host {
@@ -171,6 +182,9 @@ impl Host {
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             ready: BTreeSet::new(),
+            signalled: BTreeSet::new(),
+            faults: Faults::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -178,7 +192,8 @@ impl Host {
     /// [`Host::backend`]. A guest that has asked for offers gets this one at once.
     pub fn add(&mut self, name: &str, device: Box<dyn Device>) -> usize {
         let (name, presence) = (name.to_owned(), Presence::There);
-        self.devices.push(Entry { name, device, presence, slots: vec![Slot::default()] });
+        let (slots, faults) = (vec![Slot::default()], DeviceFaults::default());
+        self.devices.push(Entry { name, device, presence, slots, faults });
         let index = self.devices.len() - 1;
         if self.offers_requested {
             self.offer((index, 0));
@@ -209,14 +224,22 @@ impl Host {
         self.trace.count("signals", 1);
         if self.channels.contains_key(&relid) {
             self.ready.insert(relid);
+            self.signalled.insert(relid);
         }
     }
 
     /// Serves the channels that were signalled, one batch each. Returns whether there is more.
     pub fn serve(&mut self) -> bool {
         for relid in std::mem::take(&mut self.ready) {
+            let signalled = self.signalled.remove(&relid);
             let Some(&(index, channel)) = self.channels.get(&relid) else { continue };
-            if self.with(index, |device, io| service(device, io, channel)) {
+            let serve = |device: &mut dyn Device, io: &mut Io<'_>| {
+                if signalled {
+                    io.signalled(channel);
+                }
+                service(device, io, channel)
+            };
+            if self.with(index, serve) {
                 self.ready.insert(relid);
             }
         }
@@ -240,7 +263,7 @@ impl Host {
 
     /// Runs `f` with a device and its channels.
     fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
-        let Entry { name, device, slots, .. } = &mut self.devices[index];
+        let Entry { name, device, slots, faults, .. } = &mut self.devices[index];
         let mut sub_channels = None;
         let mut io = Io {
             name,
@@ -248,6 +271,7 @@ impl Host {
             transport: &mut *self.transport,
             slots,
             sub_channels: &mut sub_channels,
+            faults,
             trace: &mut self.trace,
         };
         let result = f(&mut **device, &mut io);
@@ -270,16 +294,25 @@ impl Host {
     }
 
     fn post<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, kind: u32, body: &T) {
-        let bytes = body.as_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let fields = json!({ "message": msg::name(kind), "body": bytes });
-        self.trace.event(Level::Messages, "to-guest", fields);
-        self.outbox.push_back(msg::build(kind, body));
+        self.note_message("to-guest", kind, body.as_bytes());
+        self.send_message(kind, msg::build(kind, body));
+    }
+
+    fn note_message(&mut self, what: &str, kind: u32, body: &[u8]) {
+        if self.trace.wants(Level::Messages) {
+            let bytes = body.iter().map(|b| format!("{b:02x}")).collect::<String>();
+            let fields = json!({ "message": msg::name(kind), "body": bytes });
+            self.trace.event(Level::Messages, what, fields);
+        }
     }
 
     /// Sends what is to be sent; takes the guest's next message only when all of that is out, so
     /// that a guest that does not read blocks itself, as on Hyper-V.
     fn drain(&mut self) {
         loop {
+            if self.faults.hold_until > self.faults.now {
+                return;
+            }
             while let Some(message) = self.outbox.front() {
                 if !self.transport.try_post(message) {
                     return;
@@ -287,6 +320,9 @@ impl Host {
                 self.outbox.pop_front();
             }
             let Some(message) = self.inbox.pop_front() else { return };
+            if self.repeats.seen(&message) {
+                self.violation("the guest posts the same message in a loop");
+            }
             if let Err(why) = self.handle(&message) {
                 self.violation(why.to_string());
             }
@@ -296,14 +332,7 @@ impl Host {
     fn handle(&mut self, message: &[u8]) -> Result<(), Violation> {
         let (number, body) = msg::parse(message).ok_or_else(|| Violation::new("cut short"))?;
         let name = msg::name(number);
-        self.trace.event(
-            Level::Messages,
-            "from-guest",
-            json!({
-                "message": name,
-                "body": body.iter().map(|b| format!("{b:02x}")).collect::<String>(),
-            }),
-        );
+        self.note_message("from-guest", number, body);
         if self.version.is_none() && !matches!(number, kind::INITIATE_CONTACT | kind::UNLOAD) {
             // Linux lets go of its channels after it has unloaded.
             if number == kind::RELID_RELEASED {
@@ -312,6 +341,10 @@ impl Host {
             }
             return Err(Violation::new(format!("{name} without a connection")));
         }
+        if self.about_a_ghost(number, body) {
+            return Ok(());
+        }
+        self.rescind_before(number, body);
         match number {
             kind::INITIATE_CONTACT => self.initiate_contact(get(body)?),
             kind::REQUEST_OFFERS => return self.request_offers(),
@@ -323,6 +356,10 @@ impl Host {
             kind::RELID_RELEASED => return self.released(get::<msg::Relid>(body)?.relid),
             kind::MODIFY_CHANNEL => return self.modify(get(body)?),
             kind::UNLOAD => {
+                let slots = self.devices.iter().flat_map(|entry| &entry.slots);
+                let shared = slots.filter(|s| !s.leaving).map(|s| s.gpadls.len()).sum::<usize>();
+                // A guest that crashes or boots another kernel does not clear up, and need not.
+                self.trace.count("gpadls_at_unload", shared as u64);
                 self.reset();
                 self.post(kind::UNLOAD_COMPLETE, &[0u8; 0]);
             }
@@ -362,6 +399,8 @@ impl Host {
         }
         self.partial.clear();
         self.outbox.clear();
+        self.faults.late.clear();
+        self.faults.ghosts.clear();
         self.version = None;
         self.offers_requested = false;
     }

@@ -8,9 +8,11 @@ use std::fmt;
 use serde_json::json;
 
 use crate::bus::Transport;
+use crate::check;
+use crate::fault::{self, DeviceFaults};
 use crate::guid::Guid;
 use crate::memory::{BadAddress, GuestMemory, PageRange};
-use crate::ring::{Packet, RingPair};
+use crate::ring::{self, Packet, PacketKind, RingPair};
 use crate::trace::{Level, Trace};
 
 /// The guest broke a rule of the protocol. The channel it happened on does no more work, as on
@@ -79,6 +81,8 @@ pub struct OpenChannel {
     pub(crate) rings: RingPair,
     /// A rule was broken; nothing is read or written any more.
     pub(crate) dead: bool,
+    /// What is under way, and what the guest owes.
+    pub(crate) check: check::Channel,
 }
 
 /// One channel of a device.
@@ -104,6 +108,7 @@ pub struct Io<'a> {
     pub(crate) transport: &'a mut dyn Transport,
     pub(crate) slots: &'a mut [Slot],
     pub(crate) sub_channels: &'a mut Option<usize>,
+    pub(crate) faults: &'a mut DeviceFaults,
     /// Counters and events.
     pub trace: &'a mut Trace,
 }
@@ -126,7 +131,7 @@ impl Io<'_> {
 
     /// Sends an in-band packet.
     pub fn send(&mut self, channel: usize, id: u64, completion_requested: bool, data: &[u8]) {
-        self.with(channel, |rings, mem| rings.send(mem, id, completion_requested, data));
+        self.put(channel, ring::in_band(id, completion_requested, data), completion_requested, id);
     }
 
     /// Offers sub-channels 1 to `count`, as far as they are not offered yet. The bus withdraws
@@ -137,7 +142,10 @@ impl Io<'_> {
 
     /// Answers the packet with this transaction id.
     pub fn complete(&mut self, channel: usize, id: u64, data: &[u8]) {
-        self.with(channel, |rings, mem| rings.complete(mem, id, data));
+        if let Some(open) = self.slots.get_mut(channel).and_then(|s| s.open.as_mut()) {
+            open.check.completed(id);
+        }
+        self.put(channel, ring::completion(id, data), false, id);
     }
 
     /// Sends a packet about `(length, offset)` ranges of the shared buffer `set`.
@@ -149,7 +157,45 @@ impl Io<'_> {
         ranges: &[(u32, u32)],
         data: &[u8],
     ) {
-        self.with(channel, |rings, mem| rings.send_transfer_pages(mem, id, set, ranges, data));
+        self.put(channel, ring::transfer_pages(id, set, ranges, data), true, id);
+    }
+
+    /// Sends a packet, or what the faults that were asked for make of it.
+    fn put(&mut self, channel: usize, packet: Vec<u8>, awaits_answer: bool, id: u64) {
+        let Some(slot) = self.slots.get_mut(channel) else { return };
+        let Some(open) = slot.open.as_mut().filter(|open| !open.dead) else { return };
+        if awaits_answer {
+            open.check.sent(id);
+        }
+        let (packets, effect) = self.faults.packet(channel, packet);
+        if let Some(effect) = effect {
+            // The guest's answers to what it never should have got are not judged.
+            open.check.disturbed |= !matches!(effect, fault::Effect::Delay(_));
+            self.note_fault(channel, fault::name(effect), id);
+        }
+        for (packet, flip) in packets {
+            self.with(channel, |rings, mem| rings.put(mem, packet, flip));
+        }
+    }
+
+    fn note_fault(&mut self, channel: usize, what: &str, id: u64) {
+        self.trace.count("faults", 1);
+        self.count(&format!("fault.{what}"), 1);
+        let device = self.name;
+        let fields = json!({ "device": device, "channel": channel, "fault": what, "id": id });
+        self.trace.event(Level::Messages, "fault", fields);
+    }
+
+    /// Sends the packets whose delay is over, and interrupts that were kept back.
+    pub(crate) fn advance(&mut self) {
+        for (channel, packet) in self.faults.due() {
+            self.with(channel, |rings, mem| rings.put(mem, packet, None));
+        }
+        if self.faults.muted_until <= self.faults.now {
+            for channel in std::mem::take(&mut self.faults.swallowed) {
+                self.interrupt(channel);
+            }
+        }
     }
 
     /// How many packets wait for room in the host-to-guest ring: a device that produces packets
@@ -199,10 +245,60 @@ impl Io<'_> {
         if self.with(channel, |rings, mem| rings.take_signal(mem)) != Some(true) {
             return;
         }
+        if self.faults.muted_until > self.faults.now {
+            self.faults.swallowed.insert(channel);
+            return self.note_fault(channel, "no-interrupt", 0);
+        }
+        self.interrupt(channel);
+    }
+
+    /// Interrupts the guest for an open channel.
+    pub(crate) fn interrupt(&mut self, channel: usize) {
         let Some(open) = self.slots.get(channel).and_then(|s| s.open.as_ref()) else { return };
         if open.vp != u32::MAX {
             self.transport.signal_guest(open.vp, open.relid);
             self.count("interrupts", 1);
+        }
+    }
+
+    /// A rule of the protocol is broken that the channel need not die of.
+    fn breach(&mut self, channel: usize, why: &str) {
+        let Some(open) = self.slots.get(channel).and_then(|s| s.open.as_ref()) else { return };
+        if open.check.disturbed {
+            return self.count("breaches_after_faults", 1);
+        }
+        self.trace.count("violations", 1);
+        let fields = json!({ "device": self.name, "channel": channel, "why": why });
+        self.trace.event(Level::Messages, "violation", fields);
+    }
+
+    /// Looks at a packet of the guest by the rules that hold for every device; says what is wrong.
+    fn examine(&mut self, channel: usize, packet: &Packet) -> Option<String> {
+        if check::ragged(&packet.ranges) {
+            self.count("ragged_ranges", 1);
+        }
+        let open = self.slots.get_mut(channel).and_then(|s| s.open.as_mut())?;
+        let id = packet.transaction_id;
+        let broken = match packet.kind {
+            PacketKind::Completion => open.check.answered(id),
+            _ if packet.completion_requested => open.check.requested(id),
+            _ => Ok(()),
+        };
+        broken.err().map(|why| format!("{why}: transaction {id:#x}"))
+    }
+
+    /// The guest has signalled: was there a reason?
+    pub(crate) fn signalled(&mut self, channel: usize) {
+        let found =
+            self.with(channel, |rings, mem| Ok(rings.has_packets(mem)? || rings.backlog() > 0));
+        let Some(found) = found else { return };
+        let Some(open) = self.slots.get_mut(channel).and_then(|s| s.open.as_mut()) else { return };
+        let lost = open.check.signalled(found);
+        if !found {
+            self.count("empty_signals", 1);
+        }
+        if lost {
+            self.breach(channel, "signals in a loop, and nothing in the ring");
         }
     }
 }
@@ -247,10 +343,29 @@ const BATCH: usize = 64;
 /// Hands the packets of a signalled channel to its device, then lets the device send, then
 /// interrupts the guest if needed. Returns whether there is more to do.
 pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) -> bool {
-    // While we look by ourselves, the guest need not signal: each signal is an exit.
-    io.with(channel, |rings, mem| rings.mask(mem, true));
-    for _ in 0..BATCH {
-        let Some(Some(packet)) = io.with(channel, |rings, mem| rings.receive(mem)) else { break };
+    let may_read = io.faults.may_read(channel);
+    if may_read {
+        // While we look by ourselves, the guest need not signal: each signal is an exit.
+        io.with(channel, |rings, mem| rings.mask(mem, true));
+        take_batch(device, io, channel);
+    }
+    io.with(channel, |rings, mem| rings.flush(mem));
+    device.idle(io, channel);
+    if may_read {
+        io.with(channel, |rings, mem| rings.mask(mem, false));
+    }
+    io.signal(channel);
+    // A pause may have begun.
+    io.faults.may_read(channel)
+        && io.with(channel, |rings, mem| rings.has_packets(mem)).unwrap_or(false)
+}
+
+fn take_batch(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) {
+    for taken in 0..BATCH {
+        if io.faults.pause(channel, taken) {
+            return io.note_fault(channel, "pause", taken as u64);
+        }
+        let Some(Some(packet)) = io.with(channel, |rings, mem| rings.receive(mem)) else { return };
         if io.trace.wants(Level::Packets) {
             let (name, kind) = (io.name, format!("{:?}", packet.kind));
             io.trace.event(
@@ -264,13 +379,11 @@ pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) 
             );
         }
         io.count("packets", 1);
-        if let Err(why) = device.packet(io, channel, packet) {
-            io.violation(channel, &why);
+        let broken = io.examine(channel, &packet);
+        match (device.packet(io, channel, packet), broken) {
+            (Err(why), _) => io.violation(channel, &why),
+            (Ok(()), Some(why)) => io.breach(channel, &why),
+            (Ok(()), None) => {}
         }
     }
-    io.with(channel, |rings, mem| rings.flush(mem));
-    device.idle(io, channel);
-    io.with(channel, |rings, mem| rings.mask(mem, false));
-    io.signal(channel);
-    io.with(channel, |rings, mem| rings.has_packets(mem)).unwrap_or(false)
 }

@@ -13,14 +13,17 @@
 //! never in a panic.
 
 pub mod bus;
+pub mod check;
 pub mod device;
 pub mod disk;
+pub mod fault;
 pub mod guid;
 pub mod heartbeat;
 pub mod ic;
 pub mod memory;
 pub mod message;
 pub mod netvsp;
+pub mod null;
 pub mod ring;
 pub mod rndis;
 pub mod shutdown;

@@ -31,40 +31,48 @@ pub mod kind {
     pub const VERSION_RESPONSE: u32 = 15;
     pub const UNLOAD: u32 = 16;
     pub const UNLOAD_COMPLETE: u32 = 17;
+    pub const TL_CONNECT_REQUEST: u32 = 21;
     pub const MODIFY_CHANNEL: u32 = 22;
+    pub const TL_CONNECT_RESULT: u32 = 23;
     pub const MODIFY_CHANNEL_RESPONSE: u32 = 24;
 }
 
+const NAMES: [&str; 25] = [
+    "INVALID",
+    "OFFER_CHANNEL",
+    "RESCIND_CHANNEL_OFFER",
+    "REQUEST_OFFERS",
+    "ALL_OFFERS_DELIVERED",
+    "OPEN_CHANNEL",
+    "OPEN_RESULT",
+    "CLOSE_CHANNEL",
+    "GPADL_HEADER",
+    "GPADL_BODY",
+    "GPADL_CREATED",
+    "GPADL_TEARDOWN",
+    "GPADL_TORNDOWN",
+    "RELID_RELEASED",
+    "INITIATE_CONTACT",
+    "VERSION_RESPONSE",
+    "UNLOAD",
+    "UNLOAD_COMPLETE",
+    "OPEN_RESERVED_CHANNEL",
+    "CLOSE_RESERVED_CHANNEL",
+    "CLOSE_RESERVED_RESPONSE",
+    "TL_CONNECT_REQUEST",
+    "MODIFY_CHANNEL",
+    "TL_CONNECT_RESULT",
+    "MODIFY_CHANNEL_RESPONSE",
+];
+
 /// A message's name, for the trace.
 pub fn name(kind: u32) -> &'static str {
-    const NAMES: [&str; 25] = [
-        "INVALID",
-        "OFFER_CHANNEL",
-        "RESCIND_CHANNEL_OFFER",
-        "REQUEST_OFFERS",
-        "ALL_OFFERS_DELIVERED",
-        "OPEN_CHANNEL",
-        "OPEN_RESULT",
-        "CLOSE_CHANNEL",
-        "GPADL_HEADER",
-        "GPADL_BODY",
-        "GPADL_CREATED",
-        "GPADL_TEARDOWN",
-        "GPADL_TORNDOWN",
-        "RELID_RELEASED",
-        "INITIATE_CONTACT",
-        "VERSION_RESPONSE",
-        "UNLOAD",
-        "UNLOAD_COMPLETE",
-        "OPEN_RESERVED_CHANNEL",
-        "CLOSE_RESERVED_CHANNEL",
-        "CLOSE_RESERVED_RESPONSE",
-        "TL_CONNECT_REQUEST",
-        "MODIFY_CHANNEL",
-        "TL_CONNECT_RESULT",
-        "MODIFY_CHANNEL_RESPONSE",
-    ];
     NAMES.get(kind as usize).copied().unwrap_or("UNKNOWN")
+}
+
+/// The number of the message with this name.
+pub fn number(name: &str) -> Option<u32> {
+    NAMES.iter().position(|known| *known == name).map(|number| number as u32)
 }
 
 /// A message's number and padding, in front of every body below.

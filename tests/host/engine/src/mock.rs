@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::bus::Transport;
 use crate::device::{service, Device, Io, OpenChannel, Slot};
+use crate::fault::DeviceFaults;
 use crate::memory::{BadAddress, GuestMemory, PageRange, PAGE};
 use crate::ring::{Packet, PacketKind, RingPair};
 use crate::trace::Trace;
@@ -57,6 +58,8 @@ pub struct Wire {
     pub messages: Vec<Vec<u8>>,
     /// The guest does not empty its message slot.
     pub slot_full: bool,
+    /// Statuses with which posts are to be refused, and how many.
+    pub refused: Vec<(u16, u32)>,
     /// Event flags set: (virtual processor, flag).
     pub signals: Vec<(u32, u32)>,
     /// Connection ids that signals are taken for.
@@ -73,6 +76,10 @@ impl Transport for Wire {
 
     fn signal_guest(&mut self, vp: u32, flag: u32) {
         self.signals.push((vp, flag));
+    }
+
+    fn refuse_posts(&mut self, status: u16, count: u32) {
+        self.refused.push((status, count));
     }
 
     fn connect(&mut self, connection: u32) {
@@ -99,6 +106,7 @@ pub struct Bench {
     slots: Vec<Slot>,
     /// What the device asked for last ([`Io::offer_sub_channels`]).
     pub sub_channels: Option<usize>,
+    pub(crate) faults: DeviceFaults,
     /// The guest's ends of the channels, by sub-channel index.
     guest: Vec<RingPair>,
     next_page: u64,
@@ -115,6 +123,7 @@ impl Bench {
             device,
             slots: Vec::new(),
             sub_channels: None,
+            faults: DeviceFaults::default(),
             guest: Vec::new(),
             next_page: 0,
             next_gpadl: 0xe1e10,
@@ -130,7 +139,8 @@ impl Bench {
         self.guest.push(RingPair::guest_end(&range, HALF, &*self.mem));
         let channel = self.slots.len();
         let relid = channel as u32 + 1;
-        let open = OpenChannel { relid, vp: 0, rings, dead: false };
+        let check = Default::default();
+        let open = OpenChannel { relid, vp: 0, rings, dead: false, check };
         self.slots.push(Slot { relid: Some(relid), open: Some(open), ..Slot::default() });
         self.with(|device, io| device.opened(io, channel));
     }
@@ -142,6 +152,7 @@ impl Bench {
             transport: &mut self.wire,
             slots: &mut self.slots,
             sub_channels: &mut self.sub_channels,
+            faults: &mut self.faults,
             trace: &mut self.trace,
         };
         f(&mut *self.device, &mut io)

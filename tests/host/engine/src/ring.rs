@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::device::Violation;
+use crate::fault::Flip;
 use crate::memory::{BadAddress, GuestMemory, PageRange, PAGE};
 
 // Byte offsets in the control page.
@@ -138,7 +139,7 @@ pub struct RingPair {
     read: u32,
     write: u32,
     /// Packets for which the outgoing ring had no room, in order.
-    backlog: VecDeque<Vec<u8>>,
+    backlog: VecDeque<(Vec<u8>, Flip)>,
     /// A packet was put into an empty ring, or room was made that the guest waits for.
     signal_owed: bool,
 }
@@ -236,50 +237,6 @@ impl RingPair {
         Ok(())
     }
 
-    /// Sends an in-band packet.
-    pub fn send(
-        &mut self,
-        mem: &dyn GuestMemory,
-        transaction_id: u64,
-        completion_requested: bool,
-        data: &[u8],
-    ) -> Result<(), Violation> {
-        let flags = if completion_requested { COMPLETION_REQUESTED } else { 0 };
-        self.put(mem, packet(PacketKind::InBand, flags, transaction_id, &[], data))
-    }
-
-    /// Answers the packet with this transaction id.
-    pub fn complete(
-        &mut self,
-        mem: &dyn GuestMemory,
-        transaction_id: u64,
-        data: &[u8],
-    ) -> Result<(), Violation> {
-        self.put(mem, packet(PacketKind::Completion, 0, transaction_id, &[], data))
-    }
-
-    /// Sends a packet about `(length, offset)` ranges of the shared buffer `set`; the guest
-    /// answers when it is done with them.
-    pub fn send_transfer_pages(
-        &mut self,
-        mem: &dyn GuestMemory,
-        transaction_id: u64,
-        set: u16,
-        ranges: &[(u32, u32)],
-        data: &[u8],
-    ) -> Result<(), Violation> {
-        let mut descriptor = Vec::with_capacity(8 + ranges.len() * 8);
-        descriptor.extend(set.to_le_bytes());
-        descriptor.extend([0, 0]);
-        descriptor.extend((ranges.len() as u32).to_le_bytes());
-        for (len, offset) in ranges {
-            descriptor.extend(len.to_le_bytes());
-            descriptor.extend(offset.to_le_bytes());
-        }
-        let kind = PacketKind::TransferPages;
-        self.put(mem, packet(kind, COMPLETION_REQUESTED, transaction_id, &descriptor, data))
-    }
-
     /// How many packets wait for room in the outgoing ring.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
@@ -287,7 +244,7 @@ impl RingPair {
 
     /// Moves waiting packets into the ring as far as there is room now.
     pub fn flush(&mut self, mem: &dyn GuestMemory) -> Result<(), Violation> {
-        while let Some(packet) = self.backlog.front() {
+        while let Some((packet, _)) = self.backlog.front() {
             let need = packet.len() as u32;
             if self.free(mem)? <= need {
                 self.outgoing.store(mem, PENDING_SEND_SIZE, need)?;
@@ -296,8 +253,8 @@ impl RingPair {
                     return Ok(());
                 }
             }
-            if let Some(packet) = self.backlog.pop_front() {
-                self.publish(mem, &packet)?;
+            if let Some((packet, flip)) = self.backlog.pop_front() {
+                self.publish(mem, &packet, flip)?;
             }
         }
         Ok(self.outgoing.store(mem, PENDING_SEND_SIZE, 0)?)
@@ -317,15 +274,27 @@ impl RingPair {
         Ok(self.outgoing.size - self.outgoing.used(self.write, read))
     }
 
-    fn put(&mut self, mem: &dyn GuestMemory, packet: Vec<u8>) -> Result<(), Violation> {
+    /// Sends a packet that [`in_band`] or one of its sisters has built; with `flip` one byte of it
+    /// changes after the guest was told.
+    pub(crate) fn put(
+        &mut self,
+        mem: &dyn GuestMemory,
+        packet: Vec<u8>,
+        flip: Flip,
+    ) -> Result<(), Violation> {
         if self.backlog.is_empty() && self.free(mem)? > packet.len() as u32 {
-            return self.publish(mem, &packet);
+            return self.publish(mem, &packet, flip);
         }
-        self.backlog.push_back(packet);
+        self.backlog.push_back((packet, flip));
         self.flush(mem)
     }
 
-    fn publish(&mut self, mem: &dyn GuestMemory, packet: &[u8]) -> Result<(), Violation> {
+    fn publish(
+        &mut self,
+        mem: &dyn GuestMemory,
+        packet: &[u8],
+        flip: Flip,
+    ) -> Result<(), Violation> {
         let old = self.write;
         let trailer = old as usize;
         let end = packet.len() - TRAILER;
@@ -338,8 +307,45 @@ impl RingPair {
         if self.outgoing.guest_index(mem, READ_INDEX)? == old {
             self.signal_owed = true;
         }
+        if let Some((at, value)) = flip {
+            self.outgoing.write(mem, self.outgoing.advance(old, at), &[value])?;
+        }
         Ok(())
     }
+
+    /// Puts a value that is wrong, most likely, where the guest looks for one of the host's; the
+    /// host goes on with its own.
+    pub(crate) fn corrupt(
+        &mut self,
+        mem: &dyn GuestMemory,
+        field: Field,
+        value: impl FnOnce(u32) -> u32,
+    ) -> Result<(), Violation> {
+        let (ring, at) = match field {
+            Field::WriteIndex => (&self.outgoing, WRITE_INDEX),
+            Field::ReadIndex => (&self.incoming, READ_INDEX),
+            Field::InterruptMask => (&self.incoming, INTERRUPT_MASK),
+            Field::PendingSendSize => (&self.outgoing, PENDING_SEND_SIZE),
+        };
+        Ok(ring.store(mem, at, value(ring.load(mem, at)?))?)
+    }
+
+    /// Puts the right values back.
+    pub(crate) fn mend(&mut self, mem: &dyn GuestMemory) -> Result<(), Violation> {
+        self.outgoing.store(mem, WRITE_INDEX, self.write)?;
+        self.incoming.store(mem, READ_INDEX, self.read)?;
+        self.incoming.store(mem, INTERRUPT_MASK, 0)?;
+        Ok(self.outgoing.store(mem, PENDING_SEND_SIZE, 0)?)
+    }
+}
+
+/// A word of the control pages that the host writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    WriteIndex,
+    ReadIndex,
+    InterruptMask,
+    PendingSendSize,
 }
 
 #[cfg(test)]
@@ -373,8 +379,33 @@ impl RingPair {
             range.pfns.iter().for_each(|pfn| descriptor.extend(pfn.to_le_bytes()));
         }
         let packet = packet(kind, completion_requested.into(), id, &descriptor, data);
-        self.put(mem, packet).expect("ring");
+        self.put(mem, packet, None).expect("ring");
     }
+}
+
+/// Builds an in-band packet.
+pub(crate) fn in_band(id: u64, completion_requested: bool, data: &[u8]) -> Vec<u8> {
+    let flags = if completion_requested { COMPLETION_REQUESTED } else { 0 };
+    packet(PacketKind::InBand, flags, id, &[], data)
+}
+
+/// Builds the answer to the packet with this transaction id.
+pub(crate) fn completion(id: u64, data: &[u8]) -> Vec<u8> {
+    packet(PacketKind::Completion, 0, id, &[], data)
+}
+
+/// Builds a packet about `(length, offset)` ranges of the shared buffer `set`; the guest answers
+/// when it is done with them.
+pub(crate) fn transfer_pages(id: u64, set: u16, ranges: &[(u32, u32)], data: &[u8]) -> Vec<u8> {
+    let mut descriptor = Vec::with_capacity(8 + ranges.len() * 8);
+    descriptor.extend(set.to_le_bytes());
+    descriptor.extend([0, 0]);
+    descriptor.extend((ranges.len() as u32).to_le_bytes());
+    for (len, offset) in ranges {
+        descriptor.extend(len.to_le_bytes());
+        descriptor.extend(offset.to_le_bytes());
+    }
+    packet(PacketKind::TransferPages, COMPLETION_REQUESTED, id, &descriptor, data)
 }
 
 /// Builds a packet with room for its trailer.

@@ -118,19 +118,13 @@ impl Loop {
         let mut busy = false;
         let mut events = [EpollEvent::default(); 64];
         loop {
-            let now = Instant::now();
-            let wait = if busy {
-                Duration::ZERO
-            } else if self.host.messages_waiting() {
-                RETRY
-            } else {
-                next_tick.saturating_duration_since(now)
-            };
+            let wait = if busy { Duration::ZERO } else { self.idle_for(next_tick) };
             let n = match self.epoll.wait(wait.as_millis() as i32, &mut events) {
                 Ok(n) => n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => 0,
                 Err(e) => return Err(e).context("epoll"),
             };
+            self.host.advance(self.start.elapsed().as_millis() as u64);
             for event in &events[..n] {
                 match event.data() {
                     BELL => {
@@ -169,6 +163,21 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// How long nothing has to be done if nothing happens.
+    fn idle_for(&self, next_tick: Instant) -> Duration {
+        let now = Instant::now();
+        let mut wait = next_tick.saturating_duration_since(now);
+        if self.host.messages_waiting() {
+            wait = wait.min(RETRY);
+        }
+        if let Some(ms) = self.host.next_event() {
+            // Rounded up: epoll counts whole milliseconds.
+            let due = self.start + Duration::from_millis(ms + 1);
+            wait = wait.min(due.saturating_duration_since(now));
+        }
+        wait
     }
 
     fn event(&mut self, event: Event) -> Option<End> {

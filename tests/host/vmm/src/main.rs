@@ -40,7 +40,7 @@ use events::Loop;
 use machine::{Machine, MAX_VCPUS};
 use memory::{Ram, MAX_MIB};
 use serial::{irq_line, Lines, Port};
-use synic::{Pages, Synic};
+use synic::{Pages, Refusals, Synic};
 use vcpu::{End, Event, Mailbox, Shared};
 
 /// Boots a Linux guest on KVM with an emulated Hyper-V host: VMBus, a SCSI controller with disks,
@@ -78,6 +78,9 @@ struct Options {
     /// The highest VMBus version that the host speaks.
     #[arg(long, value_name = "VERSION", default_value = "6.0")]
     vmbus_max: Version,
+    /// Devices of a class that nobody drives, to fill the bus.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=2047))]
+    null_devices: u16,
     /// Where console.log, trace.jsonl and result.json go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -252,6 +255,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     machine.irq(&irqs[1], 3)?;
     let [irq0, irq1] = irqs;
     let pages: Arc<Vec<Pages>> = Arc::new((0..options.vcpus).map(|_| Pages::default()).collect());
+    let refusals = Arc::new(Refusals::default());
     let shared = Arc::new(Shared {
         ram: ram.clone(),
         ports: [
@@ -261,6 +265,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         cmos: Default::default(),
         pages: pages.clone(),
         max_version: options.vmbus_max,
+        refusals: refusals.clone(),
     });
 
     let level = match options.trace {
@@ -271,7 +276,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let trace = log_file(out, "trace.jsonl")?
         .map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>);
     let epoll = Arc::new(Epoll::new()?);
-    let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone());
+    let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone(), refusals);
     let mut host =
         Host::new(Arc::new(ram), Box::new(synic), Trace::new(level, trace), options.vmbus_max);
     let mut disks = Vec::new();
@@ -293,6 +298,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         taps.push((host.add("nic0", Box::new(card)), fd));
     }
 
+    host.add_null_devices(options.null_devices).map_err(anyhow::Error::msg)?;
     let mut events = Loop::new(host, epoll, inbox, &mailbox, shared.clone(), &machine.eom)?;
     events.log_control(log_file(out, "control.log")?);
     for (index, fd) in taps {

@@ -62,12 +62,31 @@ fn part(page: &AtomicU64) -> Option<u64> {
     (msr & 1 != 0).then_some((msr & !0xfff) + u64::from(SINT) * SLOT)
 }
 
+/// Posts of the guest that are refused on purpose, shared with the processors' threads.
+#[derive(Default)]
+pub struct Refusals(AtomicU64);
+
+impl Refusals {
+    /// The status of the next post, if it is to be refused.
+    pub fn take(&self) -> Option<u16> {
+        let one_less = |both: u64| (both as u32 > 0).then(|| both - 1);
+        let both = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).ok()?;
+        Some((both >> 32) as u16)
+    }
+
+    /// Refuses the next `count` posts with `status`.
+    fn set(&self, status: u16, count: u32) {
+        self.0.store(u64::from(status) << 32 | u64::from(count), Ordering::SeqCst);
+    }
+}
+
 /// The transport of the engine.
 pub struct Synic {
     ram: Ram,
     vm: Arc<VmFd>,
     pages: Arc<Vec<Pages>>,
     epoll: Arc<Epoll>,
+    refusals: Arc<Refusals>,
     /// Registered connections: KVM writes the eventfd when the guest signals.
     connections: BTreeMap<u32, EventFd>,
 }
@@ -75,8 +94,14 @@ pub struct Synic {
 impl Synic {
     /// A transport for a machine whose processors keep their pages in `pages`; signals arrive at
     /// `epoll` under [`SIGNAL_TOKEN`].
-    pub fn new(ram: Ram, vm: Arc<VmFd>, pages: Arc<Vec<Pages>>, epoll: Arc<Epoll>) -> Self {
-        Self { ram, vm, pages, epoll, connections: BTreeMap::new() }
+    pub fn new(
+        ram: Ram,
+        vm: Arc<VmFd>,
+        pages: Arc<Vec<Pages>>,
+        epoll: Arc<Epoll>,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { ram, vm, pages, epoll, refusals, connections: BTreeMap::new() }
     }
 
     fn interrupt(&self, vp: u32) {
@@ -159,5 +184,9 @@ impl Transport for Synic {
             let _ = self.eventfd(connection, &fd, DEASSIGN);
             let _ = self.epoll.ctl(ControlOperation::Delete, fd.as_raw_fd(), EpollEvent::default());
         }
+    }
+
+    fn refuse_posts(&mut self, status: u16, count: u32) {
+        self.refusals.set(status, count);
     }
 }

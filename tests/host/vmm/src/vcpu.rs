@@ -19,7 +19,7 @@ use crate::acpi;
 use crate::cmos::{self, Cmos};
 use crate::memory::Ram;
 use crate::serial::{Port, COM1, COM2};
-use crate::synic::Pages;
+use crate::synic::{Pages, Refusals};
 
 const HVCALL_POST_MESSAGE: u64 = 0x5c;
 const HVCALL_SIGNAL_EVENT: u64 = 0x5d;
@@ -87,6 +87,8 @@ pub struct Shared {
     pub pages: Arc<Vec<Pages>>,
     /// The highest VMBus version: decides which connection ids exist.
     pub max_version: Version,
+    /// Posts that are refused on purpose.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Runs one processor until the machine ends.
@@ -181,6 +183,9 @@ fn hypercall(shared: &Shared, mailbox: &Mailbox, input: u64, params: [u64; 2]) -
             }
             let word = |n: usize| u32::from_le_bytes([buf[n], buf[n + 1], buf[n + 2], buf[n + 3]]);
             let (connection, len) = (word(0), word(12) as usize);
+            if let Some(status) = shared.refusals.take() {
+                return status;
+            }
             let status = bus::post_status(shared.max_version, connection, len);
             if status == 0 {
                 mailbox.send(Event::Message(buf[16..16 + len].to_vec()));

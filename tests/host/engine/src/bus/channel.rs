@@ -47,16 +47,27 @@ impl Host {
 
     pub(super) fn offer(&mut self, at: (usize, usize)) {
         // Lowest free number: the same configuration gets the same numbers at every boot.
-        let Some(relid) = (1..=MAX_RELID).find(|relid| !self.channels.contains_key(relid)) else {
+        let Some(relid) = self.free_relid() else {
             return self.violation("no channel number is free");
         };
         self.channels.insert(relid, at);
         *self.slot(at) = Slot { relid: Some(relid), ..Slot::default() };
+        let message = self.offer_message(at, relid);
+        self.post(kind::OFFER_CHANNEL, &message);
+        self.rescind_at(at.0, Step::Offered);
+    }
+
+    pub(super) fn free_relid(&self) -> Option<u32> {
+        (1..=MAX_RELID)
+            .find(|relid| !self.channels.contains_key(relid) && !self.faults.ghosts.contains(relid))
+    }
+
+    pub(super) fn offer_message(&self, at: (usize, usize), relid: u32) -> msg::OfferChannel {
         let offer = self.devices[at.0].device.offer();
         let mut user = [0; msg::USER_BYTES];
         let n = offer.user.len().min(user.len());
         user[..n].copy_from_slice(&offer.user[..n]);
-        let message = msg::OfferChannel {
+        msg::OfferChannel {
             interface: offer.interface,
             instance: offer.instance,
             reserved: [0; 2],
@@ -70,8 +81,7 @@ impl Host {
             monitor_allocated: offer.monitor_id.is_some().into(),
             dedicated_interrupt: 1,
             connection: signal_connection(relid),
-        };
-        self.post(kind::OFFER_CHANNEL, &message);
+        }
     }
 
     /// Device and sub-channel index of a channel's number.
@@ -109,9 +119,11 @@ impl Host {
         let status = match rings {
             Ok(rings) => {
                 let vp = open.target_vp;
-                self.slot(at).open = Some(OpenChannel { relid, vp, rings, dead: false });
+                self.slot(at).open =
+                    Some(OpenChannel { relid, vp, rings, dead: false, check: Default::default() });
                 self.transport.connect(signal_connection(relid));
                 self.with(at.0, |device, io| device.opened(io, at.1));
+                self.interrupt_early(at);
                 STATUS_SUCCESS
             }
             Err(why) => {
@@ -123,6 +135,7 @@ impl Host {
         self.post(kind::OPEN_RESULT, &msg::OpenResult { relid, open_id, status });
         // What the device has sent already is announced when it is served: after the answer.
         self.ready.insert(relid);
+        self.rescind_at(at.0, Step::Opened);
         Ok(())
     }
 
@@ -144,6 +157,7 @@ impl Host {
         self.ready.remove(&open.relid);
         self.transport.disconnect(signal_connection(open.relid));
         self.with(at.0, |device, io| device.closed(io, at.1));
+        self.devices[at.0].faults.closed(at.1);
     }
 
     pub(super) fn released(&mut self, relid: u32) -> Result<(), Violation> {

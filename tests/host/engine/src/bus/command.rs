@@ -16,6 +16,16 @@ impl Host {
                 self.rescind_sub_channel(index, sub)
             }
             ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
+            ["fault", ref words @ ..] => self.fault(words),
+            ["null", count] => {
+                let count = count.parse().map_err(|_| format!("{count} is not a number"))?;
+                self.add_null_devices(count)
+            }
+            ["inject", name, hex] => self.inject(name, hex),
+            ["interrupt", relid] => self.spurious_interrupt(relid, "0"),
+            ["interrupt", relid, vp] => self.spurious_interrupt(relid, vp),
+            ["stop", name, channel] => self.stop(name, channel, true),
+            ["go", name, channel] => self.stop(name, channel, false),
             ["counters"] => {
                 let all = self.trace.counters().iter();
                 Ok(all.map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" "))
@@ -49,12 +59,24 @@ impl Host {
         }
         let offered = entry.slots.iter().any(|slot| slot.relid.is_some());
         entry.presence = if offered { Presence::Leaving(false) } else { Presence::Gone };
+        self.withdraw_all(index);
+        self.drain();
+        Ok(String::new())
+    }
+
+    fn withdraw_all(&mut self, index: usize) {
         // Sub-channels first: they are nothing without their primary channel.
         for channel in (0..self.devices[index].slots.len()).rev() {
             self.withdraw((index, channel));
         }
-        self.drain();
-        Ok(String::new())
+    }
+
+    /// Takes a device that is offered away, as a step of something else.
+    pub(super) fn take_away(&mut self, index: usize) {
+        if self.devices[index].presence == Presence::There {
+            self.devices[index].presence = Presence::Leaving(false);
+            self.withdraw_all(index);
+        }
     }
 
     pub(super) fn rescind_sub_channel(

@@ -29,6 +29,7 @@ impl Host {
             self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
             return Err(Violation::new("a GPADL of several ranges"));
         }
+        self.interrupt_earlier(at, relid);
         self.partial.insert(gpadl, Partial { relid, range_bytes, bytes: Vec::new() });
         self.gpadl_more(gpadl, ranges)
     }

@@ -12,6 +12,7 @@ use crate::memory::PAGE;
 use crate::mock::{Memory, Wire};
 use crate::ring::{Packet, PacketKind};
 
+mod faults;
 mod sub_channels;
 
 const INTERFACE: Guid = Guid::new("11111111-2222-3333-4444-555555555555");
@@ -41,6 +42,10 @@ impl Transport for SharedWire {
 
     fn signal_guest(&mut self, vp: u32, flag: u32) {
         self.0.lock().unwrap().signal_guest(vp, flag);
+    }
+
+    fn refuse_posts(&mut self, status: u16, count: u32) {
+        self.0.lock().unwrap().refuse_posts(status, count);
     }
 
     fn connect(&mut self, connection: u32) {
