@@ -22,6 +22,8 @@ mod channel;
 mod command;
 mod fault;
 mod gpadl;
+mod hvsock;
+mod monitor;
 
 use gpadl::Partial;
 
@@ -136,6 +138,8 @@ struct Entry {
     presence: Presence,
     slots: Vec<Slot>,
     faults: DeviceFaults,
+    /// A connection, which does not come again when it is gone.
+    passing: bool,
 }
 
 /// The host: a VMBus server and the devices behind it.
@@ -159,6 +163,10 @@ pub struct Host {
     signalled: BTreeSet<u32>,
     faults: Faults,
     repeats: Repeats,
+    /// Channels get monitor ids.
+    monitor: bool,
+    /// Where the guest sets bits instead of calling.
+    monitor_page: Option<u64>,
 }
 
 impl Host {
@@ -185,6 +193,8 @@ impl Host {
             signalled: BTreeSet::new(),
             faults: Faults::default(),
             repeats: Repeats::default(),
+            monitor: false,
+            monitor_page: None,
         }
     }
 
@@ -193,7 +203,7 @@ impl Host {
     pub fn add(&mut self, name: &str, device: Box<dyn Device>) -> usize {
         let (name, presence) = (name.to_owned(), Presence::There);
         let (slots, faults) = (vec![Slot::default()], DeviceFaults::default());
-        self.devices.push(Entry { name, device, presence, slots, faults });
+        self.devices.push(Entry { name, device, presence, slots, faults, passing: false });
         let index = self.devices.len() - 1;
         if self.offers_requested {
             self.offer((index, 0));
@@ -264,19 +274,23 @@ impl Host {
     /// Runs `f` with a device and its channels.
     fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut dyn Device, &mut Io<'_>) -> R) -> R {
         let Entry { name, device, slots, faults, .. } = &mut self.devices[index];
-        let mut sub_channels = None;
+        let (mut sub_channels, mut leave) = (None, false);
         let mut io = Io {
             name,
             mem: &*self.mem,
             transport: &mut *self.transport,
             slots,
             sub_channels: &mut sub_channels,
+            leave: &mut leave,
             faults,
             trace: &mut self.trace,
         };
         let result = f(&mut **device, &mut io);
         if let Some(count) = sub_channels {
             self.offer_sub_channels(index, count);
+        }
+        if leave {
+            self.take_away(index);
         }
         result
     }
@@ -354,6 +368,7 @@ impl Host {
             kind::GPADL_BODY => return self.gpadl_body(body),
             kind::GPADL_TEARDOWN => return self.gpadl_teardown(get(body)?),
             kind::RELID_RELEASED => return self.released(get::<msg::Relid>(body)?.relid),
+            kind::TL_CONNECT_REQUEST => self.tl_connect(get(body)?),
             kind::MODIFY_CHANNEL => return self.modify(get(body)?),
             kind::UNLOAD => {
                 let slots = self.devices.iter().flat_map(|entry| &entry.slots);
@@ -374,6 +389,9 @@ impl Host {
         let version = Version(contact.version);
         let supported = version <= self.max_version && Version::ALL.contains(&version);
         self.version = supported.then_some(version);
+        if supported {
+            self.begin_monitor(contact.monitor_pages);
+        }
         let response = msg::VersionResponse {
             supported: supported.into(),
             state: 0,
@@ -394,11 +412,13 @@ impl Host {
             entry.presence = match entry.presence {
                 Presence::Leaving(false) => Presence::Gone,
                 Presence::Leaving(true) => Presence::There,
+                _ if entry.passing => Presence::Gone,
                 same => same,
             };
         }
         self.partial.clear();
         self.outbox.clear();
+        self.monitor_page = None;
         self.faults.late.clear();
         self.faults.ghosts.clear();
         self.version = None;

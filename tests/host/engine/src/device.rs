@@ -108,6 +108,7 @@ pub struct Io<'a> {
     pub(crate) transport: &'a mut dyn Transport,
     pub(crate) slots: &'a mut [Slot],
     pub(crate) sub_channels: &'a mut Option<usize>,
+    pub(crate) leave: &'a mut bool,
     pub(crate) faults: &'a mut DeviceFaults,
     /// Counters and events.
     pub trace: &'a mut Trace,
@@ -203,6 +204,16 @@ impl Io<'_> {
     pub fn backlog(&self, channel: usize) -> usize {
         let open = self.slots.get(channel).and_then(|s| s.open.as_ref());
         open.map_or(0, |open| open.rings.backlog())
+    }
+
+    /// Whether the guest has read everything that was sent.
+    pub fn drained(&mut self, channel: usize) -> bool {
+        self.with(channel, |rings, mem| rings.drained(mem)).unwrap_or(true)
+    }
+
+    /// Takes the device away from the guest, as soon as the callback has returned.
+    pub fn leave(&mut self) {
+        *self.leave = true;
     }
 
     /// Counts `what` under the device's name.

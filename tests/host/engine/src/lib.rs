@@ -19,6 +19,7 @@ pub mod disk;
 pub mod fault;
 pub mod guid;
 pub mod heartbeat;
+pub mod hvsock;
 pub mod ic;
 pub mod memory;
 pub mod message;

@@ -34,6 +34,9 @@ pub trait GuestMemory: Send + Sync {
     /// Stores an aligned `u32` (sequentially consistent).
     fn store(&self, gpa: u64, value: u32) -> Result<(), BadAddress>;
 
+    /// Takes an aligned `u32` and leaves 0 there, in one step.
+    fn take(&self, gpa: u64) -> Result<u32, BadAddress>;
+
     /// Whether the page with this number is RAM.
     fn has_page(&self, pfn: u64) -> bool;
 }

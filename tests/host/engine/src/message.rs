@@ -182,6 +182,17 @@ wire! {
         connection: u32,
         features: u32,
     }
+    /// TL_CONNECT_REQUEST: the guest's end, and what it connects to.
+    TlConnectRequest {
+        endpoint: Guid,
+        service: Guid,
+    }
+    /// TL_CONNECT_RESULT; only a refusal needs one, an offer says the rest.
+    TlConnectResult {
+        endpoint: Guid,
+        service: Guid,
+        status: u32,
+    }
     /// MODIFY_CHANNEL.
     ModifyChannel {
         relid: u32,

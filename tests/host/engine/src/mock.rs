@@ -46,6 +46,12 @@ impl GuestMemory for Memory {
         self.write(gpa, &value.to_le_bytes())
     }
 
+    fn take(&self, gpa: u64) -> Result<u32, BadAddress> {
+        let old = self.load(gpa)?;
+        self.store(gpa, 0)?;
+        Ok(old)
+    }
+
     fn has_page(&self, pfn: u64) -> bool {
         pfn < (self.0.lock().unwrap().len() / PAGE) as u64
     }
@@ -107,6 +113,8 @@ pub struct Bench {
     /// What the device asked for last ([`Io::offer_sub_channels`]).
     pub sub_channels: Option<usize>,
     pub(crate) faults: DeviceFaults,
+    /// Whether the device asked to be taken away ([`Io::leave`]).
+    pub left: bool,
     /// The guest's ends of the channels, by sub-channel index.
     guest: Vec<RingPair>,
     next_page: u64,
@@ -124,6 +132,7 @@ impl Bench {
             slots: Vec::new(),
             sub_channels: None,
             faults: DeviceFaults::default(),
+            left: false,
             guest: Vec::new(),
             next_page: 0,
             next_gpadl: 0xe1e10,
@@ -153,6 +162,7 @@ impl Bench {
             slots: &mut self.slots,
             sub_channels: &mut self.sub_channels,
             faults: &mut self.faults,
+            leave: &mut self.left,
             trace: &mut self.trace,
         };
         f(&mut *self.device, &mut io)

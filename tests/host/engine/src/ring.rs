@@ -269,6 +269,11 @@ impl RingPair {
         Ok(self.outgoing.load(mem, INTERRUPT_MASK)? == 0)
     }
 
+    /// Whether everything is in the ring and the guest has read it.
+    pub(crate) fn drained(&self, mem: &dyn GuestMemory) -> Result<bool, Violation> {
+        Ok(self.backlog.is_empty() && self.free(mem)? == self.outgoing.size)
+    }
+
     fn free(&self, mem: &dyn GuestMemory) -> Result<u32, Violation> {
         let read = self.outgoing.guest_index(mem, READ_INDEX)?;
         Ok(self.outgoing.size - self.outgoing.used(self.write, read))

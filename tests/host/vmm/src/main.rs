@@ -81,6 +81,9 @@ struct Options {
     /// Devices of a class that nobody drives, to fill the bus.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=2047))]
     null_devices: u16,
+    /// Gives channels monitor ids: the guest sets bits in shared memory instead of calling.
+    #[arg(long)]
+    monitor: bool,
     /// Where console.log, trace.jsonl and result.json go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -279,6 +282,9 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone(), refusals);
     let mut host =
         Host::new(Arc::new(ram), Box::new(synic), Trace::new(level, trace), options.vmbus_max);
+    if options.monitor {
+        host.use_monitor();
+    }
     let mut disks = Vec::new();
     for (lun, what) in (0..).zip(&options.disk) {
         let config = DiskConfig { lun, serial: format!("HVRUST{lun:02}") };

@@ -66,6 +66,10 @@ impl GuestMemory for Ram {
         self.atomic(gpa, |word| word.store(value, Ordering::SeqCst))
     }
 
+    fn take(&self, gpa: u64) -> Result<u32, BadAddress> {
+        self.atomic(gpa, |word| word.swap(0, Ordering::SeqCst))
+    }
+
     fn has_page(&self, pfn: u64) -> bool {
         pfn < self.size >> 12
     }

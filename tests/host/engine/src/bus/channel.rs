@@ -67,6 +67,7 @@ impl Host {
         let mut user = [0; msg::USER_BYTES];
         let n = offer.user.len().min(user.len());
         user[..n].copy_from_slice(&offer.user[..n]);
+        let monitor = offer.monitor_id.or_else(|| self.monitor_id(relid));
         msg::OfferChannel {
             interface: offer.interface,
             instance: offer.instance,
@@ -77,8 +78,8 @@ impl Host {
             sub_channel: at.1 as u16,
             reserved2: 0,
             relid,
-            monitor_id: offer.monitor_id.unwrap_or(0xff),
-            monitor_allocated: offer.monitor_id.is_some().into(),
+            monitor_id: monitor.unwrap_or(0xff),
+            monitor_allocated: monitor.is_some().into(),
             dedicated_interrupt: 1,
             connection: signal_connection(relid),
         }

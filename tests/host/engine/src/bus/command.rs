@@ -17,6 +17,7 @@ impl Host {
             }
             ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
             ["fault", ref words @ ..] => self.fault(words),
+            ["socket", ref words @ ..] => self.socket(words),
             ["null", count] => {
                 let count = count.parse().map_err(|_| format!("{count} is not a number"))?;
                 self.add_null_devices(count)

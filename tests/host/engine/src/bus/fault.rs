@@ -43,6 +43,7 @@ impl Host {
             self.settle(index);
         }
         self.storm_blows();
+        self.poll_monitor();
         self.drain();
     }
 
@@ -50,7 +51,9 @@ impl Host {
     pub fn next_event(&self) -> Option<u64> {
         let devices = self.devices.iter().filter_map(|entry| entry.faults.next());
         let storm = self.faults.storm.map(|_| self.faults.now + 20);
-        devices.chain(self.faults.next()).chain(storm).min()
+        // The monitor page wants to be looked at all the time.
+        let monitor = self.monitor_page.map(|_| self.faults.now);
+        devices.chain(self.faults.next()).chain(storm).chain(monitor).min()
     }
 
     /// Sends a message, or what the faults that were asked for make of it.

@@ -13,6 +13,7 @@ use crate::mock::{Memory, Wire};
 use crate::ring::{Packet, PacketKind};
 
 mod faults;
+mod sockets;
 mod sub_channels;
 
 const INTERFACE: Guid = Guid::new("11111111-2222-3333-4444-555555555555");
