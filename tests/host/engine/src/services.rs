@@ -2,15 +2,27 @@
 
 //! The small devices, by name.
 
+use crate::balloon::Balloon;
 use crate::device::Device;
 use crate::echo::Echo;
+use crate::keyboard::Keyboard;
+use crate::kvp::Kvp;
+use crate::mouse::Mouse;
+use crate::timesync::Timesync;
+use crate::vss::Vss;
 
 /// What [`make`] knows.
-pub const NAMES: [&str; 1] = ["echo"];
+pub const NAMES: [&str; 7] = ["timesync", "kvp", "vss", "keyboard", "mouse", "balloon", "echo"];
 
 /// Makes a device; returns the name that it has on the control line too.
 pub fn make(name: &str) -> Option<(&'static str, Box<dyn Device>)> {
     Some(match name {
+        "timesync" => ("timesync", Box::new(Timesync::new())),
+        "kvp" => ("kvp", Box::new(Kvp::new())),
+        "vss" => ("vss", Box::new(Vss::new())),
+        "keyboard" => ("keyboard", Box::new(Keyboard::new())),
+        "mouse" => ("mouse", Box::new(Mouse::new())),
+        "balloon" => ("balloon", Box::new(Balloon::new())),
         "echo" => ("echo0", Box::new(Echo::new())),
         _ => return None,
     })
