@@ -23,7 +23,8 @@
 //! **Packets of the host** begin with [`SENT`] and a sequence number, filled up with
 //! [`pattern`]. The guest sends each back, in-band, on the same channel, unchanged.
 //!
-//! **Transfer-page packets** of the host say `PAGES, sequence number, ranges, bytes per range`.
+//! **Transfer-page packets** of the host are of set 0xec80 and say `PAGES, sequence number,
+//! ranges, bytes per range`.
 //! A range begins with the sequence number and is filled up with [`pattern`]. The guest completes
 //! each exactly once, with [`PAGES`] and the sum of all bytes of all ranges. Then the host
 //! overwrites the sections, and uses them again, the last one first.
@@ -65,7 +66,7 @@ const MAX_SUB_CHANNELS: u32 = 8;
 /// Bytes of a packet of ours: magic and number, and what fits into a ring of eight pages.
 const SIZES: std::ops::RangeInclusive<usize> = 8..=16384;
 /// Bytes that one GPA-direct packet may have inverted.
-const MAX_PAGES: usize = 1 << 20;
+const MAX_PAGES: u64 = 1 << 20;
 /// Packets that wait for a guest that sends and does not read.
 const MAX_BACKLOG: usize = 1 << 16;
 
@@ -131,10 +132,14 @@ impl Echo {
 
     /// Gives the guest its data back.
     fn echo(&mut self, io: &mut Io<'_>, channel: usize, packet: &Packet) -> Result<(), Violation> {
+        let inverted: u64 = packet.ranges.iter().map(|range| u64::from(range.len)).sum();
+        if inverted > MAX_PAGES {
+            return Err(Violation::new(format!("a GPA-direct packet of {inverted} bytes")));
+        }
         for range in &packet.ranges {
             invert(io, range)?;
-            self.counters.inverted += u64::from(range.len);
         }
+        self.counters.inverted += inverted;
         if packet.completion_requested {
             self.counters.completed += 1;
             io.complete(channel, packet.transaction_id, &packet.data);
@@ -252,6 +257,10 @@ impl Echo {
             return Err(format!("channel {channel} is not open"));
         }
         let job = Job { left: count, size, ranges };
+        let line = self.line(channel);
+        if line.send.left > 0 || line.pages.left > 0 {
+            return Err(format!("channel {channel} has still to send"));
+        }
         if words[0] == "send" {
             if count == 0 || !SIZES.contains(&size) {
                 return Err(format!("send: COUNT and SIZE, which is {SIZES:?}"));
@@ -394,11 +403,7 @@ fn packet_bytes(number: u32, size: usize) -> Vec<u8> {
 
 /// Inverts every byte of a range.
 fn invert(io: &Io<'_>, range: &PageRange) -> Result<(), Violation> {
-    let len = range.len as usize;
-    if len > MAX_PAGES {
-        return Err(Violation::new(format!("a GPA-direct range of {len} bytes")));
-    }
-    let mut bytes = vec![0; len];
+    let mut bytes = vec![0; range.len as usize];
     range.read(io.mem(), 0, &mut bytes)?;
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
     Ok(range.write(io.mem(), 0, &bytes)?)

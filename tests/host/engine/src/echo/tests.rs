@@ -82,6 +82,9 @@ fn data_comes_back_the_way_it_asked_for() {
     assert_eq!(figure(&mut bench, "completed"), 3);
     assert_eq!(figure(&mut bench, "echoed"), 1);
     assert_eq!(figure(&mut bench, "inverted"), 5000);
+    let long = PageRange { offset: 0, len: 1 << 20, pfns: vec![1; 256] };
+    bench.guest_send(PacketKind::GpaDirect, 5, true, &[range, long], &[9; 8]);
+    assert!(bench.dead());
 }
 
 #[test]
@@ -109,6 +112,7 @@ fn the_hosts_packets_are_checked_when_they_return() {
     bench.command(&["send", "2000", "100"]).unwrap();
     // They do not fit the ring at once.
     assert!(figure(&mut bench, "to_send") > 0);
+    assert!(bench.command(&["send", "1", "100"]).is_err());
     let mut seen = 0;
     while let Some(packet) = bench.guest_recv() {
         assert_eq!((packet.kind, packet.data.len()), (PacketKind::InBand, 104));
