@@ -51,6 +51,11 @@ impl Version {
     pub const fn new(major: u16, minor: u16) -> Self {
         Self { major: U16::new(major), minor: U16::new(minor) }
     }
+
+    /// The number before the point.
+    pub fn major(&self) -> u16 {
+        self.major.get()
+    }
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -145,6 +150,14 @@ impl Session {
     /// Whether versions are agreed on.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready { .. })
+    }
+
+    /// The version of the service that was agreed on.
+    pub fn version(&self) -> Option<Version> {
+        match self.state {
+            State::Ready { service, .. } => Some(service),
+            _ => None,
+        }
     }
 
     /// Sends a message of the service if the versions are agreed on.

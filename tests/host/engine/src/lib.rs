@@ -12,24 +12,32 @@
 //! checked and refused with a [`Violation`] that ends up in the trace and in the counters,
 //! never in a panic.
 
+pub mod balloon;
 pub mod bus;
 pub mod check;
 pub mod device;
 pub mod disk;
+pub mod echo;
 pub mod fault;
 pub mod guid;
 pub mod heartbeat;
 pub mod hvsock;
 pub mod ic;
+pub mod keyboard;
+pub mod kvp;
 pub mod memory;
 pub mod message;
+pub mod mouse;
 pub mod netvsp;
 pub mod null;
 pub mod ring;
 pub mod rndis;
+pub mod services;
 pub mod shutdown;
 pub mod storvsp;
+pub mod timesync;
 pub mod trace;
+pub mod vss;
 
 #[cfg(test)]
 pub(crate) mod mock;
