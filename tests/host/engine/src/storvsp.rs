@@ -13,11 +13,18 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::device::{Device, Io, Offer, Violation};
-use crate::disk::{op, reply, standard_inquiry, Disk, Failure, Sense, Transfer, CDB, SENSE};
+use crate::disk::{
+    op, reply, standard_inquiry, Address, Disk, Failure, Sense, Transfer, CDB, SENSE,
+};
 use crate::guid::Guid;
 use crate::memory::{GuestMemory, PageRange};
 use crate::ring::{Packet, PacketKind};
 use crate::trace::Level;
+
+mod control;
+mod fault;
+
+use fault::Faults;
 
 /// Interface of SCSI controllers.
 pub const INTERFACE: Guid = Guid::new("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f");
@@ -45,6 +52,7 @@ const DEFAULT_MAX_TRANSFER: u32 = 256 << 10;
 
 mod operation {
     pub const COMPLETE_IO: u32 = 1;
+    pub const REMOVE_DEVICE: u32 = 2;
     pub const EXECUTE_SRB: u32 = 3;
     pub const RESET_LUN: u32 = 4;
     pub const RESET_ADAPTER: u32 = 5;
@@ -53,6 +61,7 @@ mod operation {
     pub const END_INITIALIZATION: u32 = 8;
     pub const QUERY_VERSION: u32 = 9;
     pub const QUERY_PROPERTIES: u32 = 10;
+    pub const ENUMERATE_BUS: u32 = 11;
     pub const CREATE_SUB_CHANNELS: u32 = 13;
 }
 
@@ -74,6 +83,7 @@ mod srb_status {
 
 const GOOD: u8 = 0;
 const CHECK_CONDITION: u8 = 2;
+const RESERVATION_CONFLICT: u8 = 0x18;
 
 // Values of `Srb::data_in`.
 const DATA_OUT: u8 = 0;
@@ -89,7 +99,7 @@ const PAYLOAD: usize = 0x34;
 const SHORT_SRB: usize = 0x24;
 const HEADER: usize = 12;
 
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Message {
     operation: U32,
@@ -151,11 +161,16 @@ pub struct Storvsp {
     max_transfer: u32,
     sub_channels: u16,
     state: State,
-    disks: BTreeMap<u8, Disk>,
+    disks: BTreeMap<Address, Disk>,
+    /// Disks that were removed, each at its address: they can come back with their data.
+    shelf: BTreeMap<Address, Disk>,
+    /// Disks that were added while the guest ran; their serial numbers tell them apart.
+    added: u32,
+    faults: Faults,
 }
 
 impl Storvsp {
-    /// Controller number `controller`; of disks with the same LUN the last one stays.
+    /// Controller number `controller`; of disks with the same address the last one stays.
     pub fn new(controller: u8, disks: Vec<Disk>) -> Self {
         let mut instance = INSTANCE;
         instance.0[0] = instance.0[0].wrapping_add(controller);
@@ -165,7 +180,10 @@ impl Storvsp {
             max_transfer: DEFAULT_MAX_TRANSFER,
             sub_channels: 0,
             state: State::Begin,
-            disks: disks.into_iter().map(|disk| (disk.lun(), disk)).collect(),
+            disks: disks.into_iter().map(|disk| (disk.address(), disk)).collect(),
+            shelf: BTreeMap::new(),
+            added: 0,
+            faults: Faults::default(),
         }
     }
 
@@ -178,6 +196,12 @@ impl Storvsp {
     /// Allows this many bytes per command instead of 256 KiB.
     pub fn with_max_transfer(mut self, bytes: u32) -> Self {
         self.max_transfer = bytes;
+        self
+    }
+
+    /// Allows this many sub-channels instead of none.
+    pub fn with_sub_channels(mut self, count: u16) -> Self {
+        self.sub_channels = count;
         self
     }
 
@@ -212,9 +236,11 @@ impl Storvsp {
             (operation::CREATE_SUB_CHANNELS, State::End(version) | State::Ready(version))
                 if version >= version::V5_1 =>
             {
-                if u16::from_le_bytes([payload[0], payload[1]]) > self.sub_channels {
+                let count = u16::from_le_bytes([payload[0], payload[1]]);
+                if count > self.sub_channels {
                     return status::INVALID_PARAMETER;
                 }
+                io.offer_sub_channels(count.into());
             }
             (operation::END_INITIALIZATION, State::End(version)) => {
                 self.state = State::Ready(version);
@@ -246,9 +272,10 @@ impl Storvsp {
             return Err(Violation::new(format!("SRB for {len} bytes with a range of {have}")));
         }
         let code = srb.cdb[0];
-        let mut data = Pages { mem: io.mem, range, len: len as usize, direction: srb.data_in };
+        let mem = io.mem;
+        let mut data = Pages { mem, range, len: len as usize, direction: srb.data_in };
         let outcome = match checked_cdb(srb) {
-            Some(cdb) if len <= self.max_transfer => self.dispatch(srb, &cdb, &mut data),
+            Some(cdb) if len <= self.max_transfer => self.dispatch(io, srb, &cdb, &mut data),
             _ => Outcome::Invalid,
         };
         let (srb_status, scsi_status, moved, sense) = match outcome {
@@ -259,6 +286,9 @@ impl Storvsp {
             Outcome::NoUnit => (srb_status::INVALID_LUN, CHECK_CONDITION, 0, None),
             Outcome::Failed(Failure::Check(sense)) => {
                 (srb_status::ERROR, CHECK_CONDITION, 0, Some(sense))
+            }
+            Outcome::Failed(Failure::Conflict) => {
+                (srb_status::ERROR, RESERVATION_CONFLICT, 0, None)
             }
             Outcome::Failed(Failure::Memory(bad)) => return Err(bad.into()),
         };
@@ -289,19 +319,90 @@ impl Storvsp {
     }
 
     /// Finds the unit that a command is for and does it.
-    fn dispatch(&mut self, srb: &Srb, cdb: &[u8; CDB], data: &mut Pages<'_>) -> Outcome {
-        let here = (srb.path, srb.target) == (0, 0);
+    fn dispatch(
+        &mut self,
+        io: &mut Io<'_>,
+        srb: &Srb,
+        cdb: &[u8; CDB],
+        data: &mut Pages<'_>,
+    ) -> Outcome {
+        let address = srb.address();
         if cdb[0] == op::REPORT_LUNS {
-            return report_luns(self.disks.keys().filter(|_| here), cdb, data).into();
+            let all = self.disks.keys();
+            let here = all.filter(|at| (at.path, at.target) == (address.path, address.target));
+            return report_luns(here.map(|at| at.lun), cdb, data).into();
         }
-        match self.disks.get_mut(&srb.lun).filter(|_| here) {
-            Some(disk) => disk.execute(cdb, data).into(),
+        match self.disks.get_mut(&address) {
+            Some(disk) => {
+                let before = disk.flushes();
+                let outcome = disk.execute(cdb, data).into();
+                match disk.flushes() - before {
+                    0 => {}
+                    n => io.count("made_durable", n),
+                }
+                outcome
+            }
             None if cdb[0] == op::INQUIRY => {
                 let allocated = u16::from_be_bytes([cdb[3], cdb[4]]);
                 reply(data, &standard_inquiry(NO_UNIT), allocated.into()).into()
             }
             None => Outcome::NoUnit,
         }
+    }
+
+    /// Does what a packet asks for and makes the packet its answer; returns the answer's status.
+    fn answer(
+        &mut self,
+        io: &mut Io<'_>,
+        channel: usize,
+        message: &mut Message,
+        ranges: &[PageRange],
+    ) -> Result<u32, Violation> {
+        let ready = matches!(self.state, State::Ready(_));
+        match message.operation.get() {
+            operation::EXECUTE_SRB if ready => {
+                let (srb, _) = Srb::mut_from_prefix(&mut message.payload)
+                    .map_err(|_| Violation::new("SRB cut short"))?;
+                if channel > 0 {
+                    io.count(&format!("sub_channel_{channel}_commands"), 1);
+                }
+                self.execute(io, srb, ranges)
+            }
+            operation::RESET_LUN | operation::RESET_ADAPTER | operation::RESET_BUS if ready => {
+                io.count("resets", 1);
+                Ok(status::SUCCESS)
+            }
+            operation @ (operation::EXECUTE_SRB..=operation::QUERY_PROPERTIES
+            | operation::CREATE_SUB_CHANNELS) => Ok(match channel {
+                0 => self.handshake(io, operation, &mut message.payload),
+                _ => status::INVALID_DEVICE_STATE,
+            }),
+            operation => Err(Violation::new(format!("storvsc operation {operation}"))),
+        }
+    }
+
+    /// Sends a packet that answers nothing, if the guest's driver is there to hear it.
+    fn notify(&self, io: &mut Io<'_>, operation: u32) {
+        let State::Ready(version) = self.state else { return };
+        let len = HEADER + srb_len(version);
+        let mut message = Message::new_zeroed();
+        message.operation = operation.into();
+        io.send(0, 0, false, &message.as_bytes()[..len]);
+    }
+}
+
+impl Srb {
+    fn address(&self) -> Address {
+        Address { path: self.path, target: self.target, lun: self.lun }
+    }
+}
+
+/// Bytes of an SRB in this version.
+fn srb_len(version: u16) -> usize {
+    if version >= version::V5_1 {
+        PAYLOAD
+    } else {
+        SHORT_SRB
     }
 }
 
@@ -321,7 +422,7 @@ impl Device for Storvsp {
             return Err(Violation::new(format!("{:?} packet to a disk", packet.kind)));
         }
         let srb_len = match self.state {
-            State::Ready(version) if version >= version::V5_1 => PAYLOAD,
+            State::Ready(version) => srb_len(version),
             _ => SHORT_SRB,
         };
         let len = packet.data.len().min(size_of::<Message>());
@@ -330,30 +431,19 @@ impl Device for Storvsp {
         }
         let mut message = Message::new_zeroed();
         message.as_mut_bytes()[..len].copy_from_slice(&packet.data[..len]);
-        let ready = matches!(self.state, State::Ready(_));
-        let status = match message.operation.get() {
-            operation::EXECUTE_SRB if ready => {
-                let (srb, _) = Srb::mut_from_prefix(&mut message.payload)
-                    .map_err(|_| Violation::new("SRB cut short"))?;
-                self.execute(io, srb, &packet.ranges)?
-            }
-            operation::RESET_LUN | operation::RESET_ADAPTER | operation::RESET_BUS if ready => {
-                io.count("resets", 1);
-                status::SUCCESS
-            }
-            operation @ (operation::EXECUTE_SRB..=operation::QUERY_PROPERTIES
-            | operation::CREATE_SUB_CHANNELS) => {
-                if channel == 0 {
-                    self.handshake(io, operation, &mut message.payload)
-                } else {
-                    status::INVALID_DEVICE_STATE
-                }
-            }
-            operation => return Err(Violation::new(format!("storvsc operation {operation}"))),
+        let fault = self.faults.pick(&message);
+        let asked = message.clone();
+        let status = match &fault {
+            Some(fault) if fault.instead => status::UNSUCCESSFUL,
+            _ => self.answer(io, channel, &mut message, &packet.ranges)?,
         };
         message.operation = operation::COMPLETE_IO.into();
         message.flags = U32::ZERO;
         message.status = status.into();
+        if let Some(fault) = fault {
+            io.count("faults", 1);
+            fault.apply(&asked, &mut message);
+        }
         if packet.completion_requested {
             io.complete(channel, packet.transaction_id, &message.as_bytes()[..len]);
         }
@@ -366,15 +456,8 @@ impl Device for Storvsp {
         }
     }
 
-    /// `disk LUN hash OFFSET LEN`, also `hash LUN OFFSET LEN`: SHA-256 of bytes of a disk.
-    fn command(&mut self, _io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
-        let (lun, at, len) = match *words {
-            ["disk", lun, "hash", at, len] | ["hash", lun, at, len] => (lun, at, len),
-            _ => return Err(format!("unknown command: {}", words.join(" "))),
-        };
-        let number = |word: &str| word.parse::<u64>().map_err(|_| format!("not a number: {word}"));
-        let disk = u8::try_from(number(lun)?).ok().and_then(|lun| self.disks.get_mut(&lun));
-        disk.ok_or_else(|| format!("no disk {lun}"))?.hash(number(at)?, number(len)?)
+    fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
+        self.control(io, words)
     }
 }
 
@@ -412,8 +495,8 @@ fn checked_cdb(srb: &Srb) -> Option<[u8; CDB]> {
     Some(cdb)
 }
 
-fn report_luns<'a>(
-    luns: impl Iterator<Item = &'a u8>,
+fn report_luns(
+    luns: impl Iterator<Item = u8>,
     cdb: &[u8; CDB],
     data: &mut Pages<'_>,
 ) -> Result<usize, Failure> {
@@ -424,7 +507,7 @@ fn report_luns<'a>(
         return Err(Sense::BAD_FIELD.into());
     }
     let mut list = Vec::new();
-    for &lun in luns.filter(|_| cdb[2] != WELL_KNOWN_ONLY) {
+    for lun in luns.filter(|_| cdb[2] != WELL_KNOWN_ONLY) {
         list.extend([0, lun, 0, 0, 0, 0, 0, 0]);
     }
     let mut out = (list.len() as u64).rotate_left(32).to_be_bytes().to_vec();

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, ValueEnum};
-use hvengine::disk::{Backing, Disk, DiskConfig, MemoryBacking};
+use hvengine::disk::{parse_size, Address, Backing, Disk, DiskConfig, MemoryBacking};
 use hvengine::heartbeat::Heartbeat;
 use hvengine::netvsp::{NetConfig, Netvsp};
 use hvengine::services;
@@ -69,10 +69,17 @@ struct Options {
     /// Memory in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..=MAX_MIB))]
     memory: u64,
-    /// A disk of the SCSI controller, LUN 0, 1, and so on: a size (256M: zeros, in memory) or a
-    /// file.
-    #[arg(long, value_name = "SIZE|FILE")]
+    /// A disk of the first SCSI controller, LUN 0, 1, and so on: a size (256M: zeros, in memory)
+    /// or a file, then options: :ro (cannot be written), :4k (blocks of 4096 bytes), :path=N,
+    /// :target=N, :lun=N (where it is).
+    #[arg(long, value_name = "SIZE|FILE[:OPTION...]")]
     disk: Vec<String>,
+    /// One more SCSI controller with these disks.
+    #[arg(long, value_name = "DISK[,DISK...]")]
+    scsi: Vec<String>,
+    /// The most sub-channels that each SCSI controller offers.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    scsi_channels: u16,
     /// The network card's TAP, which must exist: NAME[,mac=XX:XX:XX:XX:XX:XX].
     #[arg(long, value_name = "TAP")]
     nic: Option<String>,
@@ -137,34 +144,58 @@ impl Backing for FileBacking {
     fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn resize(&mut self, size: u64) -> io::Result<()> {
+        self.file.set_len(size)?;
+        self.size = size;
+        Ok(())
+    }
 }
 
-/// Reads `256M`, `2G`, `512K`.
-fn size(text: &str) -> Option<u64> {
-    let unit = match text.chars().last()? {
-        'K' => 10,
-        'M' => 20,
-        'G' => 30,
-        _ => return None,
+fn backing(what: &str, block: u64) -> Result<Box<dyn Backing>> {
+    let (backing, size): (Box<dyn Backing>, u64) = match parse_size(what) {
+        Some(size) => (Box::new(MemoryBacking::new(size)), size),
+        None => {
+            let file = File::options().read(true).write(true).open(what);
+            let file =
+                file.with_context(|| format!("disk {what}: neither a size (256M) nor a file"))?;
+            let size = file.metadata()?.len();
+            (Box::new(FileBacking { file, size }), size)
+        }
     };
-    let number: u64 = text[..text.len() - 1].parse().ok()?;
-    number.checked_mul(1 << unit).filter(|size| *size > 0 && size % 512 == 0)
+    if size == 0 || !size.is_multiple_of(block) {
+        bail!("disk {what}: its {size} bytes are not a whole number of {block}-byte blocks");
+    }
+    Ok(backing)
 }
 
-fn backing(what: &str) -> Result<Box<dyn Backing>> {
-    if let Some(size) = size(what) {
-        return Ok(Box::new(MemoryBacking::new(size)));
+/// The most disks of a controller, as on Hyper-V.
+const MAX_DISKS: usize = 64;
+
+/// Controller number `number` with these disks.
+fn controller<'a>(
+    number: u8,
+    disks: impl Iterator<Item = &'a str>,
+    sub_channels: u16,
+) -> Result<Storvsp> {
+    let mut made: Vec<Disk> = Vec::new();
+    for (index, text) in disks.enumerate() {
+        if index == MAX_DISKS {
+            bail!("a controller has at most {MAX_DISKS} disks");
+        }
+        let serial = match number {
+            0 => format!("HVRUST{index:02}"),
+            _ => format!("HVRUST{number}-{index:02}"),
+        };
+        let mut config = DiskConfig::new(Address::lun(index as u8), serial);
+        let what = config.parse(text).map_err(|why| anyhow::anyhow!("disk {text}: {why}"))?;
+        let at = config.address;
+        if made.iter().any(|disk| disk.address() == at) {
+            bail!("disk {text}: there are two at {at}");
+        }
+        made.push(Disk::new(backing(what, config.block.into())?, config));
     }
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(what)
-        .with_context(|| format!("--disk {what}: neither a size (256M) nor a file"))?;
-    let size = file.metadata()?.len();
-    if size == 0 || size % 512 != 0 {
-        bail!("--disk {what}: its {size} bytes are not a whole number of 512-byte blocks");
-    }
-    Ok(Box::new(FileBacking { file, size }))
+    Ok(Storvsp::new(number, made).with_sub_channels(sub_channels))
 }
 
 /// The MAC address of a card that got none: Microsoft's prefix.
@@ -289,15 +320,16 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     if options.monitor {
         host.use_monitor();
     }
-    let mut disks = Vec::new();
-    for (lun, what) in (0..).zip(&options.disk) {
-        let config = DiskConfig { lun, serial: format!("HVRUST{lun:02}") };
-        disks.push(Disk::new(backing(what)?, config));
-    }
     host.add("heartbeat", Box::new(Heartbeat::new()));
     host.add("shutdown", Box::new(Shutdown::new()));
-    if !disks.is_empty() {
-        host.add("scsi0", Box::new(Storvsp::new(0, disks)));
+    let channels = options.scsi_channels;
+    if !options.disk.is_empty() {
+        let disks = options.disk.iter().map(String::as_str);
+        host.add("scsi0", Box::new(controller(0, disks, channels)?));
+    }
+    for (number, disks) in (1..=u8::MAX).zip(&options.scsi) {
+        let device = controller(number, disks.split(','), channels)?;
+        host.add(&format!("scsi{number}"), Box::new(device));
     }
     for (n, what) in options.service.iter().enumerate() {
         if options.service[..n].contains(what) {

@@ -5,6 +5,7 @@
 use super::*;
 
 const BLOCKS: u64 = 4096;
+const BLOCK: usize = 512;
 
 /// A data phase in a vector, for either direction.
 struct Data(Vec<u8>);
@@ -27,7 +28,7 @@ impl Transfer for Data {
 
 fn disk() -> Disk {
     let backing = MemoryBacking::new(BLOCKS * BLOCK as u64);
-    Disk::new(Box::new(backing), DiskConfig { lun: 0, serial: "S1".into() })
+    Disk::new(Box::new(backing), DiskConfig::new(Address::lun(0), "S1"))
 }
 
 fn cdb(bytes: &[u8]) -> [u8; CDB] {
@@ -118,8 +119,8 @@ fn what_is_out_of_range_is_refused() {
     let field = Err(check(5, 0x2400));
     assert_eq!(ask(&mut disk, &[op::READ_10, 0, 0, 0, 0, 0, 0, 0, 2], 1023), Err(check(5, 0x2400)));
     assert_eq!(tell(&mut disk, &[op::WRITE_10, 0x20, 0, 0, 0, 0, 0, 0, 1], &[0; 512]), field);
-    assert_eq!(tell(&mut disk, &[op::SERVICE_ACTION_IN_16, 0x12], &[]), field);
-    for code in [0x15, 0x1e, 0x7f, 0xa3, 0xff] {
+    assert_eq!(tell(&mut disk, &[op::SERVICE_ACTION_IN_16, 0x11], &[]), field);
+    for code in [0x1e, 0x7f, 0xa3, 0xff] {
         assert_eq!(tell(&mut disk, &[code], &[]), Err(check(5, 0x2000)), "{code:#x}");
     }
     let sense = Sense::LBA_OUT_OF_RANGE.bytes();
@@ -228,7 +229,7 @@ fn mode_pages() {
     assert_eq!((page.len(), page[1], page[3], page[7]), (40, 38, 0x10, 0));
     assert_eq!((page[8], page[28]), (0x08, 0x0a));
     let page = ask(&mut disk, &[op::MODE_SENSE_6, 8, 0x48, 0, 255], 255).unwrap();
-    assert_eq!(page[4..7], [0x08, 18, 0]);
+    assert_eq!(page[4..7], [0x08, 18, 0x04]);
     let mut refused = |cdb: &[u8], code| assert_eq!(ask(&mut disk, cdb, 64), Err(check(5, code)));
     refused(&[op::MODE_SENSE_6, 0, 0x1c, 0, 64], 0x2400);
     refused(&[op::MODE_SENSE_6, 0, 0x08, 1, 64], 0x2400);
@@ -246,3 +247,6 @@ fn memory_backing_keeps_its_bounds() {
     backing.read_at(988, &mut buf).unwrap();
     assert_eq!(buf, [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
 }
+
+mod reservations;
+mod settings;
