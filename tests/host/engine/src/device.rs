@@ -140,6 +140,17 @@ impl Io<'_> {
         self.with(channel, |rings, mem| rings.complete(mem, id, data));
     }
 
+    /// Sends a transfer-page packet whose descriptor is `descriptor`, right or wrong.
+    pub(crate) fn send_descriptor(
+        &mut self,
+        channel: usize,
+        id: u64,
+        descriptor: &[u8],
+        data: &[u8],
+    ) {
+        self.with(channel, |rings, mem| rings.send_descriptor(mem, id, descriptor, data));
+    }
+
     /// Sends a packet about `(length, offset)` ranges of the shared buffer `set`.
     pub fn send_transfer_pages(
         &mut self,
@@ -219,6 +230,12 @@ pub trait Device: Send {
     /// guest sends; what a protocol answers with a status is answered.
     fn packet(&mut self, io: &mut Io<'_>, channel: usize, packet: Packet) -> Result<(), Violation>;
 
+    /// Whether the host takes packets of this channel now. A device that answers no and later yes
+    /// reads what has gathered by itself, with [`service`].
+    fn is_reading(&self, _channel: usize) -> bool {
+        true
+    }
+
     /// The guest's packets are all read, and what waited for room is in the ring as far as it
     /// fits: the moment to send more. Comes after each signal of the guest.
     fn idle(&mut self, _io: &mut Io<'_>, _channel: usize) {}
@@ -247,9 +264,15 @@ const BATCH: usize = 64;
 /// Hands the packets of a signalled channel to its device, then lets the device send, then
 /// interrupts the guest if needed. Returns whether there is more to do.
 pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) -> bool {
+    if !device.is_reading(channel) {
+        return false;
+    }
     // While we look by ourselves, the guest need not signal: each signal is an exit.
     io.with(channel, |rings, mem| rings.mask(mem, true));
     for _ in 0..BATCH {
+        if !device.is_reading(channel) {
+            break;
+        }
         let Some(Some(packet)) = io.with(channel, |rings, mem| rings.receive(mem)) else { break };
         if io.trace.wants(Level::Packets) {
             let (name, kind) = (io.name, format!("{:?}", packet.kind));
@@ -272,5 +295,6 @@ pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) 
     device.idle(io, channel);
     io.with(channel, |rings, mem| rings.mask(mem, false));
     io.signal(channel);
-    io.with(channel, |rings, mem| rings.has_packets(mem)).unwrap_or(false)
+    device.is_reading(channel)
+        && io.with(channel, |rings, mem| rings.has_packets(mem)).unwrap_or(false)
 }

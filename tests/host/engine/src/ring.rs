@@ -276,8 +276,19 @@ impl RingPair {
             descriptor.extend(len.to_le_bytes());
             descriptor.extend(offset.to_le_bytes());
         }
+        self.send_descriptor(mem, transaction_id, &descriptor, data)
+    }
+
+    /// Sends a transfer-page packet whose descriptor is this, right or wrong.
+    pub(crate) fn send_descriptor(
+        &mut self,
+        mem: &dyn GuestMemory,
+        transaction_id: u64,
+        descriptor: &[u8],
+        data: &[u8],
+    ) -> Result<(), Violation> {
         let kind = PacketKind::TransferPages;
-        self.put(mem, packet(kind, COMPLETION_REQUESTED, transaction_id, &descriptor, data))
+        self.put(mem, packet(kind, COMPLETION_REQUESTED, transaction_id, descriptor, data))
     }
 
     /// How many packets wait for room in the outgoing ring.
