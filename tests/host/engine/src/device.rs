@@ -149,6 +149,17 @@ impl Io<'_> {
         self.put(channel, ring::completion(id, data), false, id);
     }
 
+    /// Sends a transfer-page packet whose descriptor is `descriptor`, right or wrong.
+    pub(crate) fn send_descriptor(
+        &mut self,
+        channel: usize,
+        id: u64,
+        descriptor: &[u8],
+        data: &[u8],
+    ) {
+        self.put(channel, ring::described_pages(id, descriptor, data), true, id);
+    }
+
     /// Sends a packet about `(length, offset)` ranges of the shared buffer `set`.
     pub fn send_transfer_pages(
         &mut self,
@@ -326,6 +337,12 @@ pub trait Device: Send {
     /// guest sends; what a protocol answers with a status is answered.
     fn packet(&mut self, io: &mut Io<'_>, channel: usize, packet: Packet) -> Result<(), Violation>;
 
+    /// Whether the host takes packets of this channel now. A device that answers no and later yes
+    /// reads what has gathered by itself, with [`service`].
+    fn is_reading(&self, _channel: usize) -> bool {
+        true
+    }
+
     /// The guest's packets are all read, and what waited for room is in the ring as far as it
     /// fits: the moment to send more. Comes after each signal of the guest.
     fn idle(&mut self, _io: &mut Io<'_>, _channel: usize) {}
@@ -354,7 +371,7 @@ const BATCH: usize = 64;
 /// Hands the packets of a signalled channel to its device, then lets the device send, then
 /// interrupts the guest if needed. Returns whether there is more to do.
 pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) -> bool {
-    let may_read = io.faults.may_read(channel);
+    let may_read = io.faults.may_read(channel) && device.is_reading(channel);
     if may_read {
         // While we look by ourselves, the guest need not signal: each signal is an exit.
         io.with(channel, |rings, mem| rings.mask(mem, true));
@@ -368,11 +385,15 @@ pub(crate) fn service(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) 
     io.signal(channel);
     // A pause may have begun.
     io.faults.may_read(channel)
+        && device.is_reading(channel)
         && io.with(channel, |rings, mem| rings.has_packets(mem)).unwrap_or(false)
 }
 
 fn take_batch(device: &mut dyn Device, io: &mut Io<'_>, channel: usize) {
     for taken in 0..BATCH {
+        if !device.is_reading(channel) {
+            return;
+        }
         if io.faults.pause(channel, taken) {
             return io.note_fault(channel, "pause", taken as u64);
         }

@@ -17,7 +17,11 @@ use crate::ring::{Packet, PacketKind};
 use crate::rndis::{u32_at, About, Adapter};
 use crate::trace::Level;
 
+mod channels;
+mod commands;
 pub(crate) mod counters;
+mod faults;
+mod frame;
 pub(crate) mod offload;
 mod receive;
 mod transmit;
@@ -27,9 +31,11 @@ mod tests;
 
 pub use offload::{VnetHeader, VNET_HEADER};
 
+use channels::{Flow, Queue, SubChannels};
 use counters::{Counter, Counters};
+use faults::Faults;
 use offload::ETH_HEADER;
-use receive::ReceiveBuffer;
+use receive::{Outgoing, ReceiveBuffer};
 use transmit::SendBuffer;
 
 /// Kind of the device: "Synthetic Ethernet port".
@@ -37,8 +43,10 @@ const INTERFACE: Guid = Guid::new("f8615163-df3e-46c5-913f-f2d2f965ed0e");
 /// The instances; a card's number takes the place of the last four bytes.
 const INSTANCE: Guid = Guid::new("7f5d6e2a-4c1b-4b8e-9d36-000000000000");
 
-/// The only channel; there are no sub-channels.
+/// The channel of the handshake and of control messages.
 const PRIMARY: usize = 0;
+/// Channels that a card can have.
+pub const MAX_QUEUES: u32 = 64;
 
 /// Versions of NVSP.
 pub mod version {
@@ -75,6 +83,7 @@ const SEND_RNDIS_PACKET_COMPLETE: u32 = 108;
 const SEND_NDIS_CONFIG: u32 = 125;
 const SWITCH_DATA_PATH: u32 = 129;
 const SUBCHANNEL: u32 = 133;
+const SEND_INDIRECTION_TABLE: u32 = 134;
 
 const STATUS_SUCCESS: u32 = 1;
 const STATUS_FAIL: u32 = 2;
@@ -86,6 +95,7 @@ const OLD_MESSAGE: usize = 0x1c;
 const MAX_MDL_CHAIN: u32 = 34;
 const ALLOCATE: u32 = 1;
 const CAPABILITY_8021Q: u32 = 1 << 3;
+const CAPABILITY_RSC: u32 = 1 << 7;
 
 /// Control messages in RNDIS packets; data messages are 0.
 const CONTROL: u32 = 1;
@@ -104,6 +114,10 @@ pub trait Backend: Send {
     /// Reads the next packet into `buf` and returns its length; `None` if none is there. Must not
     /// block.
     fn receive(&mut self, buf: &mut [u8]) -> Option<usize>;
+
+    /// Whether TCP segments over IPv4 and IPv6 may come as one packet, whose [`VnetHeader`] says
+    /// how long each is. Off at first; packets of before may still come.
+    fn coalesce(&mut self, v4: bool, v6: bool);
 }
 
 /// What a network card is like.
@@ -117,6 +131,16 @@ pub struct NetConfig {
     pub max_mtu: u32,
     /// Newest version of NVSP, one of [`version`].
     pub max_version: u32,
+    /// Most channels, up to [`MAX_QUEUES`].
+    pub queues: u32,
+    /// Offer to coalesce received segments.
+    pub rsc: bool,
+    /// Size of a receive section, if it is larger than frames need.
+    pub receive_section: Option<u32>,
+    /// Size of a send section.
+    pub send_section: u32,
+    /// Packets of one channel that the host takes before it has completed any.
+    pub tx_quota: usize,
     /// Speed of the link.
     pub speed_mbps: u32,
     /// Name of the network, which Linux makes the interface's alias unless it is
@@ -137,6 +161,11 @@ impl Default for NetConfig {
             mac: [0x00, 0x15, 0x5d, 0x00, 0x00, 0x01],
             max_mtu: 9202,
             max_version: version::V61,
+            queues: 1,
+            rsc: true,
+            receive_section: None,
+            send_section: transmit::SECTION,
+            tx_quota: 1024,
             speed_mbps: 10_000,
             friendly_name: "Network Adapter".into(),
             whole_sections: false,
@@ -166,10 +195,17 @@ struct Session {
     frame: u32,
     /// VLAN tags travel beside the frame.
     vlan: bool,
+    /// Coalesced segments are understood.
+    rsc: bool,
     receive: Option<ReceiveBuffer>,
     send: Option<SendBuffer>,
     /// Control messages that wait for a free section.
     replies: VecDeque<Vec<u8>>,
+    /// By channel.
+    outgoing: Vec<Outgoing>,
+    sub_channels: SubChannels,
+    /// By channel.
+    flow: Vec<Flow>,
 }
 
 impl Session {
@@ -179,9 +215,13 @@ impl Session {
             version: 0,
             frame: MIN_FRAME,
             vlan: false,
+            rsc: false,
             receive: None,
             send: None,
             replies: VecDeque::new(),
+            outgoing: Vec::new(),
+            sub_channels: SubChannels::default(),
+            flow: Vec::new(),
         }
     }
 
@@ -209,9 +249,21 @@ pub struct Netvsp {
     backend: Box<dyn Backend>,
     /// The backend may have packets that were not read.
     pending: bool,
+    /// What the backend was told last.
+    coalescing: (bool, bool),
+    /// Tells coalesced frames apart.
+    packet_id: u32,
     adapter: Adapter,
     session: Session,
     counters: Counters,
+    queues: Vec<Queue>,
+    /// The host reads no ring.
+    paused: bool,
+    /// The host completes no packet.
+    holding: bool,
+    /// Rings may hold packets that nobody will signal.
+    catching_up: bool,
+    faults: Faults,
     tx: Vec<u8>,
     rx: Vec<u8>,
 }
@@ -225,26 +277,39 @@ impl Netvsp {
             config,
             backend,
             pending: false,
+            coalescing: (false, false),
+            packet_id: 0,
             session: Session::new(),
             counters: Counters::new(),
+            queues: Vec::new(),
+            paused: false,
+            holding: false,
+            catching_up: false,
+            faults: Faults::default(),
             tx: vec![0; transmit::BUFFER],
-            rx: vec![0; receive::BUFFER],
+            rx: vec![0; frame::BUFFER],
         }
     }
 
     /// Completes the guest's packet `id`.
-    fn reply(&self, io: &mut Io<'_>, id: u64, fields: &[u32]) {
-        io.complete(PRIMARY, id, &message(fields)[..self.session.message_size()]);
+    fn reply(&self, io: &mut Io<'_>, channel: usize, id: u64, fields: &[u32]) {
+        io.complete(channel, id, &message(fields)[..self.session.message_size()]);
     }
 
-    /// Takes a message; those of the handshake in their order only.
-    fn message(&mut self, io: &mut Io<'_>, packet: &Packet) -> Result<(), Violation> {
+    /// Takes a message; those of the handshake in their order only, and on the primary channel.
+    fn message(
+        &mut self,
+        io: &mut Io<'_>,
+        channel: usize,
+        packet: &Packet,
+    ) -> Result<(), Violation> {
         let field = |at| {
             u32_at(&packet.data, at).ok_or_else(|| Violation::new("NVSP message is cut short"))
         };
         let kind = field(0)?;
         if kind == SEND_RNDIS_PACKET {
-            return self.rndis(io, packet, field(4)?, field(8)?, field(12)?);
+            let section = (field(8)?, field(12)?);
+            return self.rndis(io, channel, packet, field(4)?, section);
         }
         if io.trace.wants(Level::Messages) {
             let body = [4, 8, 12].map(|at| u32_at(&packet.data, at));
@@ -254,7 +319,7 @@ impl Netvsp {
         }
         let stage = self.session.stage;
         let wrong = || Violation::new(format!("NVSP message {kind} at stage {stage:?}"));
-        if packet.kind != PacketKind::InBand {
+        if packet.kind != PacketKind::InBand || channel != PRIMARY {
             return Err(wrong());
         }
         let id = packet.transaction_id;
@@ -263,7 +328,11 @@ impl Netvsp {
             (SEND_NDIS_CONFIG, Stage::Version) => {
                 let longest = self.config.max_mtu + ETH_HEADER as u32;
                 self.session.frame = field(4)?.min(longest).max(MIN_FRAME);
-                self.session.vlan = field(12)? & CAPABILITY_8021Q != 0;
+                let capabilities = field(12)?;
+                self.session.vlan = capabilities & CAPABILITY_8021Q != 0;
+                self.session.rsc = self.session.version >= version::V61
+                    && capabilities & CAPABILITY_RSC != 0
+                    && self.config.rsc;
                 self.session.stage = Stage::Configured;
             }
             (SEND_NDIS_VERSION, Stage::Configured) => self.session.stage = Stage::Ready,
@@ -280,7 +349,7 @@ impl Netvsp {
                 if field(4)? != ALLOCATE {
                     return Err(wrong());
                 }
-                self.reply(io, id, &[SUBCHANNEL, STATUS_FAIL, 0]);
+                self.allocate(io, id, field(8)?);
             }
             // There is no other path than ours to switch to.
             (SWITCH_DATA_PATH, Stage::Ready)
@@ -298,12 +367,13 @@ impl Netvsp {
         let common = version::ALL.into_iter().rev().find(|v| (min..=max).contains(v));
         let Some(version) = common else {
             let none = [INIT_COMPLETE, version::NONE, MAX_MDL_CHAIN, STATUS_FAIL];
-            return self.reply(io, id, &none);
+            return self.reply(io, PRIMARY, id, &none);
         };
         self.session.version = version;
         self.session.stage =
             if version >= version::V2 { Stage::Version } else { Stage::Configured };
-        self.reply(io, id, &[INIT_COMPLETE, version, MAX_MDL_CHAIN, STATUS_SUCCESS]);
+        let fields = [INIT_COMPLETE, version, MAX_MDL_CHAIN, STATUS_SUCCESS];
+        self.reply(io, PRIMARY, id, &fields);
     }
 
     /// Takes a control message of RNDIS, and answers it.
@@ -320,22 +390,30 @@ impl Netvsp {
         let about = About {
             version: self.session.version,
             frame: self.session.frame,
+            rsc: self.session.rsc,
+            max_queues: self.config.queues,
+            queues: self.channels().end as u32,
             counters: &self.counters,
         };
         let answers = self.adapter.control(message, &about)?;
         self.counters.add(Counter::Control, 1);
+        let answers = self.spoil(answers);
         self.session.replies.extend(answers);
+        self.tell_backend();
         if self.session.replies.len() > MAX_REPLIES {
             return Err(Violation::new("too many RNDIS requests at once"));
         }
         Ok(())
     }
 
-    /// Tells the guest about the link, if it listens.
-    fn indicate(&mut self, io: &mut Io<'_>, indication: Vec<u8>) {
-        if self.adapter.is_initialized() {
-            self.session.replies.push_back(indication);
-            self.pump(io);
+    /// Tells the backend what the guest has switched on and has the room for.
+    fn tell_backend(&mut self) {
+        let room = self.session.receive.as_ref().is_some_and(ReceiveBuffer::can_coalesce);
+        let offloads = &self.adapter.offloads;
+        let wanted = (room && offloads.rsc4, room && offloads.rsc6);
+        if wanted != self.coalescing {
+            self.coalescing = wanted;
+            self.backend.coalesce(wanted.0, wanted.1);
         }
     }
 }
@@ -347,23 +425,30 @@ impl Device for Netvsp {
         Offer::new(INTERFACE, instance)
     }
 
-    fn opened(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session = Session::new();
+    fn is_reading(&self, channel: usize) -> bool {
+        !self.paused && self.session.flow.get(channel).is_none_or(Flow::is_open)
+    }
+
+    fn opened(&mut self, io: &mut Io<'_>, channel: usize) {
+        if channel == PRIMARY {
+            self.session = Session::new();
+        } else {
+            self.sub_channel_opened(io);
+        }
     }
 
     fn packet(&mut self, io: &mut Io<'_>, channel: usize, packet: Packet) -> Result<(), Violation> {
-        if channel != PRIMARY {
-            return Err(Violation::new(format!("packet on channel {channel}")));
-        }
         match packet.kind {
-            PacketKind::InBand | PacketKind::GpaDirect => self.message(io, &packet),
-            PacketKind::Completion => self.received(&packet),
+            PacketKind::InBand | PacketKind::GpaDirect => self.message(io, channel, &packet),
+            PacketKind::Completion => self.received(channel, &packet),
             PacketKind::TransferPages => Err(Violation::new("transfer pages from the guest")),
         }
     }
 
     fn idle(&mut self, io: &mut Io<'_>, _channel: usize) {
+        self.send_table_if_due(io);
         self.pump(io);
+        self.flood(io);
         self.counters.tell(io);
     }
 
@@ -377,24 +462,18 @@ impl Device for Netvsp {
         if channel == PRIMARY {
             self.session = Session::new();
             self.adapter.reset();
+            self.tell_backend();
             self.counters.tell(io);
+        } else {
+            self.sub_channel_closed(channel);
         }
     }
 
+    fn tick(&mut self, io: &mut Io<'_>, _now: u64) {
+        self.catch_up(io);
+    }
+
     fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
-        let indication = match words {
-            ["counters"] => return Ok(self.counters.text()),
-            ["link", "up"] => self.adapter.set_link(true),
-            ["link", "down"] => self.adapter.set_link(false),
-            ["link", "change"] => self.adapter.network_change(),
-            ["link", "speed", mbps] => {
-                let mbps = mbps.parse().map_err(|_| format!("not a speed: {mbps}"))?;
-                self.adapter.set_speed(mbps)
-            }
-            _ => return Err(format!("unknown command: {}", words.join(" "))),
-        };
-        self.indicate(io, indication);
-        self.counters.tell(io);
-        Ok(String::new())
+        self.carry_out(io, words)
     }
 }

@@ -410,7 +410,12 @@ pub(crate) fn transfer_pages(id: u64, set: u16, ranges: &[(u32, u32)], data: &[u
         descriptor.extend(len.to_le_bytes());
         descriptor.extend(offset.to_le_bytes());
     }
-    packet(PacketKind::TransferPages, COMPLETION_REQUESTED, id, &descriptor, data)
+    described_pages(id, &descriptor, data)
+}
+
+/// Builds a transfer-page packet whose descriptor is this, right or wrong.
+pub(crate) fn described_pages(id: u64, descriptor: &[u8], data: &[u8]) -> Vec<u8> {
+    packet(PacketKind::TransferPages, COMPLETION_REQUESTED, id, descriptor, data)
 }
 
 /// Builds a packet with room for its trailer.

@@ -8,6 +8,12 @@ use crate::netvsp::counters::{Counter, Counters};
 use crate::netvsp::offload::ETH_HEADER;
 use crate::netvsp::version;
 
+mod offload;
+mod rss;
+
+pub(crate) use offload::Offloads;
+pub(crate) use rss::Rss;
+
 /// Largest frame that the adapter segments.
 pub(crate) const LSO_MAX: u32 = 0xf53c;
 /// RNDIS messages that one packet may hold.
@@ -20,7 +26,6 @@ const MSG_INITIALIZE: u32 = 2;
 const MSG_HALT: u32 = 3;
 const MSG_QUERY: u32 = 4;
 const MSG_SET: u32 = 5;
-const MSG_RESET: u32 = 6;
 const MSG_INDICATE: u32 = 7;
 const MSG_KEEPALIVE: u32 = 8;
 const COMPLETION: u32 = 0x8000_0000;
@@ -91,159 +96,18 @@ fn indication(status: u32, info: &[u8]) -> Vec<u8> {
     message(MSG_INDICATE, &[status, info.len() as u32, offset], info)
 }
 
+/// The indication that the link is up, or down.
+pub(crate) fn link_indication(up: bool) -> Vec<u8> {
+    indication(if up { STATUS_MEDIA_CONNECT } else { STATUS_MEDIA_DISCONNECT }, &[])
+}
+
+/// Whether a message of the adapter's answers one of the guest's.
+pub(crate) fn is_answer(message: &[u8]) -> bool {
+    u32_at(message, 0).is_some_and(|kind| kind & COMPLETION != 0)
+}
+
 /// Why a request was refused: an RNDIS status.
 type Refused = u32;
-
-/// The offloads of one protocol that are switched on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Offload {
-    pub tx: bool,
-    pub rx: bool,
-}
-
-impl Offload {
-    fn set(&mut self, value: u8) -> Result<(), Refused> {
-        (self.tx, self.rx) = match value {
-            0 => return Ok(()),
-            1 => (false, false),
-            2 => (true, false),
-            3 => (false, true),
-            4 => (true, true),
-            _ => return Err(STATUS_INVALID_DATA),
-        };
-        Ok(())
-    }
-}
-
-/// All offloads that are switched on.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Offloads {
-    pub ip4: Offload,
-    pub tcp4: Offload,
-    pub udp4: Offload,
-    pub tcp6: Offload,
-    pub udp6: Offload,
-    pub lso4: bool,
-    pub lso6: bool,
-}
-
-impl Offloads {
-    pub fn transport(&self, v6: bool, udp: bool) -> Offload {
-        match (v6, udp) {
-            (false, false) => self.tcp4,
-            (false, true) => self.udp4,
-            (true, false) => self.tcp6,
-            (true, true) => self.udp6,
-        }
-    }
-
-    /// Reads `NDIS_OFFLOAD_PARAMETERS`.
-    fn set(&mut self, info: &[u8], version: u32) -> Result<(), Refused> {
-        const TYPE_DEFAULT: u8 = 0x80;
-        const NEEDED: usize = 13;
-        let Some(&[kind, _, a, b, ip4, tcp4, udp4, tcp6, udp6, _, _, lso4, lso6]) =
-            info.first_chunk::<NEEDED>()
-        else {
-            return Err(STATUS_INVALID_LENGTH);
-        };
-        let size = usize::from(u16::from_le_bytes([a, b]));
-        let udp_too_early = !has_udp(version) && (udp4 > 1 || udp6 > 1);
-        if kind != TYPE_DEFAULT || size < NEEDED || size > info.len() || udp_too_early {
-            return Err(STATUS_INVALID_DATA);
-        }
-        let mut new = *self;
-        new.ip4.set(ip4)?;
-        new.tcp4.set(tcp4)?;
-        new.udp4.set(udp4)?;
-        new.tcp6.set(tcp6)?;
-        new.udp6.set(udp6)?;
-        for (on, value) in [(&mut new.lso4, lso4), (&mut new.lso6, lso6)] {
-            *on = match value {
-                0 => *on,
-                1 => false,
-                2 => true,
-                _ => return Err(STATUS_INVALID_DATA),
-            };
-        }
-        *self = new;
-        Ok(())
-    }
-}
-
-/// UDP checksums came with NVSP 5.
-fn has_udp(version: u32) -> bool {
-    version >= version::V5
-}
-
-/// `NDIS_OFFLOAD`: what the adapter can do.
-fn offload_capabilities(version: u32) -> Vec<u8> {
-    const TYPE_OFFLOAD: u8 = 0xa7;
-    const ENCAPSULATION_802_3: u32 = 2;
-    const IP4_TCP: u32 = 0x100 | 0x10 | 0x4 | 0x1;
-    const IP4_UDP: u32 = 0x40;
-    const IP6_TCP: u32 = 0x10 | 0x4 | 0x1;
-    const IP6_UDP: u32 = 0x40;
-    const LSO_IP6_OPTIONS: u32 = 0x4 | 0x1;
-    const MIN_SEGMENTS: u32 = 2;
-    // The words of the structure without the header, and where the large sends begin.
-    const WORDS: usize = 38;
-    const LSO_V2: usize = 8 + 4 + 7;
-    let (revision, size) = match version {
-        version::V5.. => (3, 156u16),
-        version::V4.. => (2, 144),
-        _ => (1, 112),
-    };
-    let udp = |bit| if has_udp(version) { bit } else { 0 };
-    let (ip4, ip6) = (IP4_TCP | udp(IP4_UDP), IP6_TCP | udp(IP6_UDP));
-    let e = ENCAPSULATION_802_3;
-    let mut fields = [0; WORDS];
-    fields[..8].copy_from_slice(&[e, ip4, e, ip4, e, ip6, e, ip6]);
-    let large = [e, LSO_MAX, MIN_SEGMENTS, e, LSO_MAX, MIN_SEGMENTS, LSO_IP6_OPTIONS];
-    fields[LSO_V2..LSO_V2 + large.len()].copy_from_slice(&large);
-    let [a, b] = size.to_le_bytes();
-    let mut out = vec![TYPE_OFFLOAD, revision, a, b];
-    out.extend(words(&fields));
-    out.truncate(size.into());
-    out
-}
-
-const RSS_REVISION: u8 = 2;
-
-/// `NDIS_RECEIVE_SCALE_CAPABILITIES` of one queue.
-fn rss_capabilities() -> Vec<u8> {
-    const TYPE: u8 = 0x88;
-    const SIZE: u8 = 18;
-    const TOEPLITZ_TCP_V4_V6: u32 = 0x301;
-    const TABLE: u16 = 128;
-    let mut out = vec![TYPE, RSS_REVISION, SIZE, 0];
-    out.extend(words(&[TOEPLITZ_TCP_V4_V6, 1, 1]));
-    out.extend(TABLE.to_le_bytes());
-    out
-}
-
-/// Checks `NDIS_RECEIVE_SCALE_PARAMETERS`: with one queue there is nothing to keep.
-fn check_rss(info: &[u8]) -> Result<(), Refused> {
-    const TYPE: u8 = 0x89;
-    const SIZE: usize = 40;
-    const DISABLE: u32 = 0x10;
-    const KEY: u32 = 40;
-    let field = |at| u32_at(info, at).ok_or(STATUS_INVALID_LENGTH);
-    if info.len() < SIZE || info.first() != Some(&TYPE) {
-        return Err(STATUS_INVALID_DATA);
-    }
-    if field(4)? & DISABLE != 0 {
-        return Ok(());
-    }
-    let (size, offset) = (field(12)? & 0xffff, field(16)?);
-    let table = slice_at(info, offset, size).ok_or(STATUS_INVALID_DATA)?;
-    let (key_size, key_offset) = (field(20)? & 0xffff, field(24)?);
-    slice_at(info, key_offset, key_size).ok_or(STATUS_INVALID_DATA)?;
-    let to_queue_0 = table.iter().all(|&byte| byte == 0);
-    if size == 0 || size % 4 != 0 || key_size != KEY || !to_queue_0 {
-        return Err(STATUS_INVALID_DATA);
-    }
-    Ok(())
-}
 
 /// Reads a MAC address as the configuration parameter that sets it has it.
 fn network_address(info: &[u8]) -> Result<[u8; MAC], Refused> {
@@ -321,6 +185,12 @@ pub(crate) struct About<'a> {
     pub version: u32,
     /// The longest frame.
     pub frame: u32,
+    /// The guest knows coalesced segments.
+    pub rsc: bool,
+    /// Most channels that the card can have.
+    pub max_queues: u32,
+    /// Channels that it has now.
+    pub queues: u32,
     pub counters: &'a Counters,
 }
 
@@ -336,6 +206,7 @@ pub(crate) struct Adapter {
     filter: u32,
     multicast: Vec<[u8; MAC]>,
     pub offloads: Offloads,
+    pub rss: Option<Rss>,
 }
 
 impl Adapter {
@@ -350,6 +221,7 @@ impl Adapter {
             filter: 0,
             multicast: Vec::new(),
             offloads: Offloads::default(),
+            rss: None,
         }
     }
 
@@ -359,10 +231,16 @@ impl Adapter {
         self.filter = 0;
         self.multicast.clear();
         self.offloads = Offloads::default();
+        self.rss = None;
     }
 
     pub fn is_initialized(&self) -> bool {
         self.initialized
+    }
+
+    /// The address that the guest set, or the permanent one.
+    pub fn address(&self) -> [u8; MAC] {
+        self.current
     }
 
     pub fn is_link_up(&self) -> bool {
@@ -395,12 +273,7 @@ impl Adapter {
     /// Changes the link; what to tell the guest.
     pub fn set_link(&mut self, up: bool) -> Vec<u8> {
         self.link_up = up;
-        self.link_indication()
-    }
-
-    fn link_indication(&self) -> Vec<u8> {
-        let status = if self.link_up { STATUS_MEDIA_CONNECT } else { STATUS_MEDIA_DISCONNECT };
-        indication(status, &[])
+        link_indication(up)
     }
 
     /// The link went down and up: the guest looks for its addresses anew.
@@ -447,7 +320,7 @@ impl Adapter {
                 fields.extend([0, 0]);
                 let mut out = vec![message(done, &fields, &[])];
                 if self.initialized {
-                    out.push(self.link_indication());
+                    out.push(link_indication(self.link_up));
                 }
                 Ok(out)
             }
@@ -471,18 +344,11 @@ impl Adapter {
                 let (len, at) = (u32_at(body, 8), u32_at(body, 12));
                 let info = slice_at(body, at.ok_or_else(short)?, len.ok_or_else(short)?);
                 let result = match info {
-                    Some(info) => self.set(oid, info, about.version),
+                    Some(info) => self.set(oid, info, about),
                     None => Err(STATUS_INVALID_LENGTH),
                 };
                 let status = result.err().unwrap_or(STATUS_SUCCESS);
                 Ok(vec![message(done, &[id, status], &[])])
-            }
-            MSG_RESET => {
-                let initialized = self.initialized;
-                self.reset();
-                self.initialized = initialized;
-                const ADDRESSING_RESET: u32 = 1;
-                Ok(vec![message(done, &[STATUS_SUCCESS, ADDRESSING_RESET], &[])])
             }
             MSG_KEEPALIVE => Ok(vec![message(done, &[id, STATUS_SUCCESS], &[])]),
             _ => Err(Violation::new(format!("RNDIS control message of type {kind:#x}"))),
@@ -503,9 +369,11 @@ impl Adapter {
             oid::PERMANENT_ADDRESS => return Ok(self.permanent.to_vec()),
             oid::CURRENT_ADDRESS => return Ok(self.current.to_vec()),
             oid::MULTICAST_LIST => return Ok(self.multicast.concat()),
-            oid::OFFLOAD_CAPABILITIES => return Ok(offload_capabilities(about.version)),
+            oid::OFFLOAD_CAPABILITIES => {
+                return Ok(offload::capabilities(about.version, about.rsc));
+            }
             oid::RSS_CAPABILITIES if about.version >= version::V5 => {
-                return Ok(rss_capabilities());
+                return Ok(rss::capabilities(about.max_queues));
             }
             oid::HARDWARE_STATUS => 0,
             oid::MEDIA_SUPPORTED | oid::MEDIA_IN_USE | oid::PHYSICAL_MEDIUM => MEDIUM_802_3,
@@ -531,7 +399,7 @@ impl Adapter {
         Ok(value.to_le_bytes().to_vec())
     }
 
-    fn set(&mut self, oid: u32, info: &[u8], version: u32) -> Result<(), Refused> {
+    fn set(&mut self, oid: u32, info: &[u8], about: &About<'_>) -> Result<(), Refused> {
         match oid {
             oid::CURRENT_PACKET_FILTER => {
                 let filter = u32_at(info, 0).ok_or(STATUS_INVALID_LENGTH)?;
@@ -552,9 +420,12 @@ impl Adapter {
                 self.multicast = addresses.filter_map(|a| a.try_into().ok()).collect();
                 Ok(())
             }
-            oid::OFFLOAD_PARAMETERS => self.offloads.set(info, version),
+            oid::OFFLOAD_PARAMETERS => self.offloads.set(info, about.version, about.rsc),
             oid::RNDIS_CONFIG_PARAMETER => network_address(info).map(|mac| self.current = mac),
-            oid::RSS_PARAMETERS if version >= version::V5 => check_rss(info),
+            oid::RSS_PARAMETERS if about.version >= version::V5 => {
+                self.rss = Rss::read(info, self.rss.as_ref(), about.queues)?;
+                Ok(())
+            }
             oid::CURRENT_LOOKAHEAD | oid::OFFLOAD_ENCAPSULATION => Ok(()),
             _ => Err(STATUS_NOT_SUPPORTED),
         }

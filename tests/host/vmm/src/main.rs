@@ -29,7 +29,7 @@ use anyhow::{bail, Context, Result};
 use clap::{Parser, ValueEnum};
 use hvengine::disk::{parse_size, Address, Backing, Disk, DiskConfig, MemoryBacking};
 use hvengine::heartbeat::Heartbeat;
-use hvengine::netvsp::{NetConfig, Netvsp};
+use hvengine::netvsp::{NetConfig, Netvsp, MAX_QUEUES};
 use hvengine::services;
 use hvengine::shutdown::Shutdown;
 use hvengine::storvsp::Storvsp;
@@ -80,8 +80,11 @@ struct Options {
     /// The most sub-channels that each SCSI controller offers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     scsi_channels: u16,
-    /// The network card's TAP, which must exist: NAME[,mac=XX:XX:XX:XX:XX:XX].
-    #[arg(long, value_name = "TAP")]
+    /// The network card's TAP, which must exist, and what the card is like:
+    /// NAME[,mac=XX:XX:XX:XX:XX:XX][,queues=N][,mtu=N][,nvsp=VERSION][,rsc=off][,alias=TEXT]
+    /// [,receive-section=BYTES][,send-section=BYTES][,quota=PACKETS][,whole-sections]
+    /// [,refuse-header-across-pages]. Given twice, the last one counts.
+    #[arg(long, value_name = "TAP", overrides_with = "nic")]
     nic: Option<String>,
     /// Another device besides heartbeat and shutdown.
     #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(services::NAMES))]
@@ -198,19 +201,49 @@ fn controller<'a>(
     Ok(Storvsp::new(number, made).with_sub_channels(sub_channels))
 }
 
-/// The MAC address of a card that got none: Microsoft's prefix.
-const MAC: [u8; 6] = [0x00, 0x15, 0x5d, 0x00, 0x00, 0x01];
+/// Reads `XX:XX:XX:XX:XX:XX`.
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
+    bytes.collect::<Option<Vec<_>>>()?.try_into().ok()
+}
 
-/// Splits `TAP[,mac=XX:XX:XX:XX:XX:XX]`.
-fn nic(what: &str) -> Result<(&str, [u8; 6])> {
-    let Some((name, option)) = what.split_once(',') else { return Ok((what, MAC)) };
-    let mac: Option<Vec<u8>> = option
-        .strip_prefix("mac=")
-        .and_then(|text| text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect());
-    match mac.and_then(|mac| mac.try_into().ok()) {
-        Some(mac) => Ok((name, mac)),
-        None => bail!("--nic {what}: after the name goes mac=XX:XX:XX:XX:XX:XX"),
+/// Reads a version of NVSP: `1`, `2` (which is 3.2), `4`, `5`, `6`, `6.1`.
+fn nvsp_version(text: &str) -> Option<u32> {
+    use hvengine::netvsp::version::{V1, V2, V4, V5, V6, V61};
+    let all = [("1", V1), ("2", V2), ("4", V4), ("5", V5), ("6", V6), ("6.1", V61)];
+    all.into_iter().find(|(name, _)| *name == text).map(|(_, version)| version)
+}
+
+/// Splits what `--nic` says into the TAP's name and what the card is like.
+fn nic(what: &str) -> Result<(&str, NetConfig)> {
+    let mut words = what.split(',');
+    let name = words.next().unwrap_or_default();
+    let mut config = NetConfig::default();
+    for word in words {
+        let (option, value) = word.split_once('=').unwrap_or((word, ""));
+        let number = || value.parse::<u32>().ok();
+        let mut set = || {
+            match option {
+                "mac" => config.mac = mac(value)?,
+                "queues" => config.queues = number().filter(|n| (1..=MAX_QUEUES).contains(n))?,
+                "mtu" => config.max_mtu = number().filter(|n| (1500..=65521).contains(n))?,
+                "nvsp" => config.max_version = nvsp_version(value)?,
+                "rsc" => config.rsc = ["off", "on"].iter().position(|v| *v == value)? == 1,
+                "alias" => config.friendly_name = value.into(),
+                "receive-section" => config.receive_section = Some(number()?),
+                "send-section" => config.send_section = number().filter(|n| *n >= 68)?,
+                "quota" => config.tx_quota = number().filter(|n| *n > 0)? as usize,
+                "whole-sections" => config.whole_sections = true,
+                "refuse-header-across-pages" => config.refuse_header_across_pages = true,
+                _ => return None,
+            }
+            Some(())
+        };
+        if set().is_none() {
+            bail!("--nic {what}: {word} is not understood");
+        }
     }
+    Ok((name, config))
 }
 
 fn log_file(dir: Option<&Path>, name: &str) -> Result<Option<File>> {
@@ -340,10 +373,10 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     }
     let mut taps = Vec::new();
     if let Some(what) = &options.nic {
-        let (name, mac) = nic(what)?;
+        let (name, config) = nic(what)?;
         let tap = tap::Tap::open(name)?;
         let fd = tap.fd();
-        let card = Netvsp::new(NetConfig { mac, ..NetConfig::default() }, Box::new(tap));
+        let card = Netvsp::new(config, Box::new(tap));
         taps.push((host.add("nic0", Box::new(card)), fd));
     }
 

@@ -3,7 +3,7 @@
 //! The network behind the NIC: a Linux TAP that somebody made in this network namespace.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -23,7 +23,7 @@ pub const HEADER: usize = 10;
 pub struct Tap(File);
 
 impl Tap {
-    /// Attaches to the TAP `name`: frames with a virtio header, no segments towards us.
+    /// Attaches to the TAP `name`: frames with a virtio header, no large segments towards us.
     pub fn open(name: &str) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -43,20 +43,27 @@ impl Tap {
             (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
         // SAFETY: The request reads one ifreq, which `request` is.
         if unsafe { ioctl_with_ref(&file, TUNSETIFF(), &request) } < 0 {
-            return Err(std::io::Error::last_os_error())
+            return Err(io::Error::last_os_error())
                 .with_context(|| format!("cannot attach to the TAP {name}: does it exist?"));
         }
         let header = HEADER as libc::c_int;
         // SAFETY: The request reads one int.
         if unsafe { ioctl_with_ref(&file, TUNSETVNETHDRSZ(), &header) } < 0 {
-            return Err(std::io::Error::last_os_error()).context("TUNSETVNETHDRSZ");
+            return Err(io::Error::last_os_error()).context("TUNSETVNETHDRSZ");
         }
-        // Checksums may be left to us, segmentation not: the guest takes no large packets.
+        let tap = Self(file);
+        // Checksums may be left to us, segmentation not: the guest takes no large packets yet.
+        tap.leave_to_us(libc::TUN_F_CSUM).context("TUNSETOFFLOAD")?;
+        Ok(tap)
+    }
+
+    /// Says which work of a network card is ours.
+    fn leave_to_us(&self, work: libc::c_uint) -> io::Result<()> {
         // SAFETY: The request takes its argument by value.
-        if unsafe { ioctl_with_val(&file, TUNSETOFFLOAD(), libc::TUN_F_CSUM.into()) } < 0 {
-            return Err(std::io::Error::last_os_error()).context("TUNSETOFFLOAD");
+        if unsafe { ioctl_with_val(&self.0, TUNSETOFFLOAD(), work.into()) } < 0 {
+            return Err(io::Error::last_os_error());
         }
-        Ok(Self(file))
+        Ok(())
     }
 
     /// The descriptor, for polling.
@@ -73,5 +80,14 @@ impl Backend for Tap {
 
     fn receive(&mut self, buf: &mut [u8]) -> Option<usize> {
         self.0.read(buf).ok()
+    }
+
+    fn coalesce(&mut self, v4: bool, v6: bool) {
+        let large = if v4 { libc::TUN_F_TSO4 } else { 0 } | if v6 { libc::TUN_F_TSO6 } else { 0 };
+        let ecn = if large != 0 { libc::TUN_F_TSO_ECN } else { 0 };
+        if let Err(e) = self.leave_to_us(libc::TUN_F_CSUM | large | ecn) {
+            // The guest gets segments as they are on the wire.
+            eprintln!("hvhost: the TAP does not coalesce: {e}");
+        }
     }
 }

@@ -44,6 +44,12 @@ counters! {
     RxBatches "rx_batches",
     RxChecksum "rx_csum",
     RxVlan "rx_vlan",
+    RxHash "rx_hash",
+    // Segments that came as one, and the ranges that they were announced as.
+    RxCoalesced "rx_coalesced",
+    RxFragments "rx_fragments",
+    // Went to the primary channel because the one of its hash is not open.
+    RxNoChannel "rx_no_channel",
     RxNotReady "rx_not_ready",
     RxFiltered "rx_filtered",
     RxBadFrame "rx_bad_frame",
@@ -52,6 +58,8 @@ counters! {
     RxNoSection "rx_no_section",
     RxGuestFailed "rx_guest_failed",
     Control "control",
+    // Faults that were asked for by the control line, and happened.
+    Bad "bad",
 }
 
 /// The values of all counters.

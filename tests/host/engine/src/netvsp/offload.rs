@@ -4,7 +4,7 @@
 //! device is told of them.
 
 use super::counters::Counter;
-use crate::rndis::LSO_MAX;
+use crate::rndis::{Rss, LSO_MAX};
 
 /// Length of an Ethernet header without tags.
 pub(crate) const ETH_HEADER: usize = 14;
@@ -131,7 +131,7 @@ fn fold(mut sum: u64) -> u16 {
 }
 
 /// Where the headers of an IP packet lie in its frame.
-struct Layers {
+pub(super) struct Layers {
     v6: bool,
     l3: usize,
     l4: usize,
@@ -144,7 +144,7 @@ struct Layers {
 impl Layers {
     /// Finds the headers. With `large`, the packet's own length means nothing: it ends with the
     /// frame.
-    fn of(frame: &[u8], large: bool) -> Option<Self> {
+    pub fn of(frame: &[u8], large: bool) -> Option<Self> {
         let mut l3 = ETH_HEADER;
         let mut ethertype = be16(frame, ETH_TYPE)?;
         for _ in 0..2 {
@@ -204,6 +204,18 @@ impl Layers {
             at += size;
         }
         Some(Self { v6: true, l3, l4: l3 + at, end, protocol, fragment })
+    }
+
+    /// What of the frame is hashed for receive-side scaling: source and destination, and the
+    /// ports of TCP. `None` if frames of this kind are not.
+    pub fn flow(&self, frame: &[u8], rss: &Rss) -> Option<Vec<u8>> {
+        let ports = rss.with_ports(self.v6, self.protocol == TCP && !self.fragment)?;
+        let (at, size) = if self.v6 { (IPV6_ADDRESSES, 32) } else { (IPV4_ADDRESSES, 8) };
+        let mut input = frame.get(self.l3 + at..self.l3 + at + size)?.to_vec();
+        if ports {
+            input.extend(frame.get(self.l4..self.l4 + 4)?);
+        }
+        Some(input)
     }
 
     /// Sum of the pseudo-header for `len` bytes.
@@ -367,33 +379,58 @@ pub(super) fn large_send(frame: &mut [u8], info: u32) -> Result<Prepared, Counte
     Ok(Prepared { header, pseudo_right, v6, udp: false })
 }
 
-/// What is known of a received frame's checksums.
+/// What is known of a received frame.
 #[derive(Default)]
 pub(super) struct Known {
+    // Checksums that are right.
     pub ip: bool,
     pub tcp: bool,
     pub udp: bool,
     pub v6: bool,
+    /// It is several segments of this much payload, and that is where the payload begins.
+    pub coalesced: Option<(usize, usize)>,
 }
 
-/// Fills in the checksum that the network left to us. `None` if the frame cannot be passed on.
-pub(super) fn receive(frame: &mut [u8], header: &VnetHeader) -> Option<Known> {
-    if header.gso_type != 0 {
-        return None;
-    }
+/// Fills in the checksum that the network left to us. `None` if the frame cannot be passed on;
+/// segments that came as one can if `coalesce` says so for IPv4 or IPv6.
+pub(super) fn receive(
+    frame: &mut [u8],
+    header: &VnetHeader,
+    coalesce: (bool, bool),
+) -> Option<Known> {
+    let large = match header.gso_type & !VNET_GSO_ECN {
+        0 => false,
+        VNET_GSO_TCPV4 if coalesce.0 => true,
+        VNET_GSO_TCPV6 if coalesce.1 => true,
+        _ => return None,
+    };
     if header.flags & VNET_NEEDS_CSUM != 0 {
         let (start, offset) = (header.csum_start.into(), header.csum_offset.into());
         fill_checksum(frame, start, offset, frame.len())?;
     }
     if header.flags & (VNET_NEEDS_CSUM | VNET_DATA_VALID) == 0 {
-        return Some(Known::default());
+        return (!large).then(Known::default);
     }
-    let Some(layers) = Layers::of(frame, false) else { return Some(Known::default()) };
+    let Some(layers) = Layers::of(frame, false) else { return (!large).then(Known::default) };
     let transport = |protocol| layers.protocol == protocol && !layers.fragment;
-    Some(Known {
+    let mut known = Known {
         ip: !layers.v6 && layers.ip_sum(frame) == 0xffff,
         tcp: transport(TCP),
         udp: transport(UDP),
         v6: layers.v6,
-    })
+        coalesced: None,
+    };
+    if large {
+        let tcp = frame.get(layers.l4..)?;
+        let payload = layers.l4 + usize::from(tcp.get(TCP_LENGTH)? >> 4) * 4;
+        if !known.tcp || header.gso_size == 0 || payload >= frame.len() {
+            return None;
+        }
+        known.coalesced = Some((payload, header.gso_size.into()));
+        if !layers.v6 {
+            // Nobody sums up the header of coalesced segments on a real host; it is said aloud.
+            put16(frame, layers.l3 + IPV4_CHECKSUM, 0);
+        }
+    }
+    Some(known)
 }

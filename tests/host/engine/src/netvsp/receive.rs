@@ -3,8 +3,7 @@
 //! From the network to the guest, and the control messages that take the same way.
 
 use super::counters::Counter;
-use super::offload::{self, be16, VnetHeader, ETHERTYPE_VLAN, ETH_HEADER, ETH_TYPE, VLAN_TAG};
-use super::transmit::vlan_info;
+use super::frame::{Frame, MAX_HEAD, PAYLOAD, ROOM};
 use super::{
     message, version, Netvsp, CONTROL, NO_SECTION, PRIMARY, SEND_RECEIVE_BUFFER_COMPLETE,
     SEND_RNDIS_PACKET, SEND_RNDIS_PACKET_COMPLETE, STATUS_FAIL, STATUS_SUCCESS, VNET_HEADER,
@@ -12,7 +11,7 @@ use super::{
 use crate::device::{Io, Violation};
 use crate::memory::BadAddress;
 use crate::ring::Packet;
-use crate::rndis::{u32_at, HEADER, MSG_PACKET};
+use crate::rndis::u32_at;
 
 const MAX_RECEIVE_BUFFER: u32 = 31 << 20;
 /// The limit up to version 3.2.
@@ -21,41 +20,35 @@ const OLD_MAX_RECEIVE_BUFFER: u32 = 15 << 20;
 const SECTION_EXTRA: u32 = 214;
 /// Sections that frames do not use, so that control messages find one.
 const RESERVED: usize = 16;
-/// Frames announced with one packet.
+/// Frames announced with one packet, unless they are segments that came as one.
 const MAX_BATCH: usize = 8;
-
-/// Room in front of a received frame for the RNDIS header.
-const ROOM: usize = 128;
-/// The longest packet that a network can have.
-pub(super) const BUFFER: usize = ROOM + (64 << 10);
-
-const PACKET_FIELDS: usize = 9;
-const PPI_CHECKSUM: u32 = 0;
-const PPI_VLAN: u32 = 6;
-const PPI_WORDS: usize = 4;
-/// Size, type, and offset of the value.
-const PPI_SIZE: u32 = 16;
-const PPI_OFFSET: u32 = 12;
-
-// struct ndis_tcp_ip_checksum_info, towards the guest.
-const TCP_SUCCEEDED: u32 = 1 << 3;
-const UDP_SUCCEEDED: u32 = 1 << 4;
-const IP_SUCCEEDED: u32 = 1 << 5;
+/// Ranges of one packet.
+const MAX_RANGES: usize = 375;
+/// Frames that are taken from the network before the guest hears of them.
+const BURST: usize = 64;
 
 /// Sections that one packet announced; the guest has them until it completes the packet.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct Batch {
     /// The transaction id; 0 if there is none.
     id: u64,
-    sections: [u32; MAX_BATCH],
-    count: usize,
+    channel: usize,
+    sections: Vec<u32>,
+}
+
+/// What was put into sections for a channel and is not announced yet.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    ranges: Vec<(u32, u32)>,
+    sections: Vec<u32>,
 }
 
 /// The guest's receive buffer.
 pub(super) struct ReceiveBuffer {
-    id: u16,
+    pub id: u16,
     gpadl: u32,
-    section: u32,
+    pub section: u32,
+    count: u32,
     /// The last returned is used first.
     free: Vec<u32>,
     batches: Vec<Batch>,
@@ -63,44 +56,87 @@ pub(super) struct ReceiveBuffer {
     /// Makes transaction ids unique.
     serial: u64,
     /// The guest took the buffer back; it may still complete what it was sent before.
-    revoked: bool,
+    pub revoked: bool,
 }
 
 impl ReceiveBuffer {
     /// Notes that the guest has these sections; returns the transaction id.
-    fn lend(&mut self, sections: [u32; MAX_BATCH], count: usize) -> u64 {
+    pub fn lend(&mut self, channel: usize, sections: &[u32]) -> u64 {
         let place = self.unused.pop().unwrap_or_else(|| {
-            self.batches.push(Batch { id: 0, sections, count });
+            self.batches.push(Batch::default());
             self.batches.len() - 1
         });
         self.serial += 1;
         let id = self.serial << 16 | place as u64;
-        self.batches[place] = Batch { id, sections, count };
+        let batch = &mut self.batches[place];
+        (batch.id, batch.channel) = (id, channel);
+        batch.sections.extend(sections);
         id
     }
 
-    /// Takes the sections of a completed packet back; `None` if there is no such packet.
-    fn give_back(&mut self, id: u64) -> Option<()> {
+    /// Takes the sections of a packet that is completed where it was sent back; `None` if there
+    /// is no such packet.
+    fn give_back(&mut self, channel: usize, id: u64) -> Option<()> {
         let place = (id & 0xffff) as usize;
-        let batch = self.batches.get_mut(place).filter(|batch| batch.id == id && id != 0)?;
-        self.free.extend(&batch.sections[..batch.count]);
+        let batch = self.batches.get_mut(place)?;
+        if batch.id != id || id == 0 || batch.channel != channel {
+            return None;
+        }
+        self.free.append(&mut batch.sections);
         batch.id = 0;
         self.unused.push(place);
         Some(())
     }
 
-    /// Writes an RNDIS message into a section; returns the range to announce.
-    fn fill(
+    /// Takes everything back that was sent on a channel: it is closed.
+    fn reclaim(&mut self, channel: usize) {
+        let lent = self.batches.iter().filter(|batch| batch.channel == channel && batch.id != 0);
+        for id in lent.map(|batch| batch.id).collect::<Vec<_>>() {
+            self.give_back(channel, id);
+        }
+    }
+
+    /// Most sections that segments which came as one can take.
+    fn most_fragments(&self) -> usize {
+        // At least every second byte of a section is used.
+        2 * PAYLOAD / (self.section as usize).saturating_sub(MAX_HEAD).max(1) + 2
+    }
+
+    /// Whether there are so many sections that segments may come as one.
+    pub fn can_coalesce(&self) -> bool {
+        self.count as usize > RESERVED + self.most_fragments()
+    }
+
+    /// Writes an RNDIS message, in two parts, into a section; returns the range to announce.
+    pub fn fill(
         &self,
         io: &Io<'_>,
         section: u32,
-        message: &[u8],
+        parts: [&[u8]; 2],
         whole: bool,
     ) -> Result<(u32, u32), BadAddress> {
         let at = section * self.section;
         let buffer = io.gpadl(PRIMARY, self.gpadl).ok_or(BadAddress(u64::MAX))?;
-        buffer.write(io.mem(), at as usize, message)?;
-        Ok((if whole { self.section } else { message.len() as u32 }, at))
+        let [head, data] = parts;
+        buffer.write(io.mem(), at as usize, head)?;
+        buffer.write(io.mem(), at as usize + head.len(), data)?;
+        let len = (head.len() + data.len()) as u32;
+        Ok((if whole { self.section } else { len }, at))
+    }
+
+    /// Bytes of all sections together.
+    pub fn size(&self) -> u32 {
+        self.section * self.count
+    }
+
+    /// Whether there are sections that are not kept for control messages.
+    pub fn has_room(&self) -> bool {
+        self.free.len() > RESERVED
+    }
+
+    /// Takes a section, also one that is kept for control messages.
+    pub fn take(&mut self) -> Option<u32> {
+        self.free.pop()
     }
 }
 
@@ -120,17 +156,19 @@ impl Netvsp {
             .ok_or_else(|| Violation::new(format!("no GPADL {gpadl:#x} for the receive buffer")))?;
         let old = self.session.version <= version::V2;
         let longest = if old { OLD_MAX_RECEIVE_BUFFER } else { MAX_RECEIVE_BUFFER };
-        let section = (self.session.frame + SECTION_EXTRA).next_multiple_of(8);
+        let usual = (self.session.frame + SECTION_EXTRA).next_multiple_of(8);
+        let section = self.config.receive_section.map_or(usual, |size| size.max(usual));
         let count = range.len / section;
         if range.offset != 0 || range.len > longest || count as usize <= RESERVED {
             let fields = [SEND_RECEIVE_BUFFER_COMPLETE, STATUS_FAIL];
-            self.reply(io, id, &fields);
+            self.reply(io, PRIMARY, id, &fields);
             return Ok(());
         }
         self.session.receive = Some(ReceiveBuffer {
             id: buffer,
             gpadl,
             section,
+            count,
             free: (0..count).rev().collect(),
             batches: Vec::new(),
             unused: Vec::new(),
@@ -139,7 +177,7 @@ impl Netvsp {
         });
         let (first, end) = (0, section * count);
         let fields = [SEND_RECEIVE_BUFFER_COMPLETE, STATUS_SUCCESS, 1, first, section, count, end];
-        self.reply(io, id, &fields);
+        self.reply(io, PRIMARY, id, &fields);
         Ok(())
     }
 
@@ -154,7 +192,7 @@ impl Netvsp {
     }
 
     /// The guest is done with a packet.
-    pub(super) fn received(&mut self, packet: &Packet) -> Result<(), Violation> {
+    pub(super) fn received(&mut self, channel: usize, packet: &Packet) -> Result<(), Violation> {
         let id = packet.transaction_id;
         let status = u32_at(&packet.data, 4);
         if u32_at(&packet.data, 0) != Some(SEND_RNDIS_PACKET_COMPLETE) || status.is_none() {
@@ -162,8 +200,18 @@ impl Netvsp {
         }
         let failed = status != Some(STATUS_SUCCESS);
         self.counters.add(Counter::RxGuestFailed, failed.into());
-        let given = self.session.receive.as_mut().and_then(|receive| receive.give_back(id));
-        given.ok_or_else(|| Violation::new(format!("completion of unknown packet {id:#x}")))
+        let receive = self.session.receive.as_mut();
+        let given = receive.and_then(|receive| receive.give_back(channel, id));
+        given.ok_or_else(|| {
+            Violation::new(format!("completion of unknown packet {id:#x} on channel {channel}"))
+        })
+    }
+
+    /// A sub-channel is gone, and what the guest had of it.
+    pub(super) fn reclaim(&mut self, channel: usize) {
+        if let Some(receive) = &mut self.session.receive {
+            receive.reclaim(channel);
+        }
     }
 
     /// Sends the guest what there is for it, as far as it can take it.
@@ -176,16 +224,18 @@ impl Netvsp {
             let ready = self.session.receive.as_ref().is_some_and(|receive| !receive.revoked);
             if !live || !ready {
                 self.drop_all();
-            } else if io.backlog(PRIMARY) > 0 {
-                return;
+            } else if self.channels().any(|channel| io.backlog(channel) > 0) {
+                break;
             } else {
-                match self.batch(io) {
+                match self.burst(io) {
                     Ok(true) => {}
-                    Ok(false) => return,
+                    Ok(false) => break,
                     Err(why) => io.violation(PRIMARY, &why),
                 }
             }
         }
+        // Whoever calls signals one channel only.
+        self.channels().for_each(|channel| io.signal(channel));
     }
 
     /// Sends waiting control messages.
@@ -197,10 +247,8 @@ impl Netvsp {
         while !self.session.replies.is_empty() {
             let Some(section) = receive.free.pop() else { break };
             let reply = self.session.replies.pop_front().unwrap_or_default();
-            let range = receive.fill(io, section, &reply, self.config.whole_sections)?;
-            let mut sections = [0; MAX_BATCH];
-            sections[0] = section;
-            let id = receive.lend(sections, 1);
+            let range = receive.fill(io, section, [&reply, &[]], self.config.whole_sections)?;
+            let id = receive.lend(PRIMARY, &[section]);
             let set = receive.id;
             let size = if self.session.version >= version::V61 {
                 super::MESSAGE
@@ -221,16 +269,15 @@ impl Netvsp {
         self.pending = false;
     }
 
-    /// Sends some frames as one packet. Returns whether there is room for more; there being none
-    /// left is seen from `pending`.
-    fn batch(&mut self, io: &mut Io<'_>) -> Result<bool, Violation> {
-        let mut sections = [0; MAX_BATCH];
-        let mut ranges = [(0, 0); MAX_BATCH];
-        let mut count = 0;
+    /// Sends some frames. Returns whether there is room for more; there being none left is seen
+    /// from `pending`.
+    fn burst(&mut self, io: &mut Io<'_>) -> Result<bool, Violation> {
         let mut room = true;
-        while count < MAX_BATCH && self.pending {
+        for _ in 0..BURST {
             let Some(receive) = &self.session.receive else { break };
-            if receive.free.len() <= RESERVED {
+            let coalescing = self.coalescing != (false, false);
+            let needed = if coalescing { receive.most_fragments() } else { 1 };
+            if receive.free.len() < RESERVED + needed {
                 self.counters.add(Counter::RxNoSection, 1);
                 room = false;
                 break;
@@ -239,88 +286,72 @@ impl Netvsp {
                 self.pending = false;
                 break;
             };
-            let built = match self.build(len) {
-                Ok(built) => built,
-                Err(why) => {
-                    self.counters.add(why, 1);
-                    continue;
-                }
-            };
-            let Some(receive) = &mut self.session.receive else { break };
-            let section = receive.free.pop().unwrap_or_default();
-            let rndis = &self.rx[built];
-            ranges[count] = receive.fill(io, section, rndis, self.config.whole_sections)?;
-            sections[count] = section;
-            count += 1;
+            match self.frame_from_network(len) {
+                Ok(frame) => self.place(io, &frame)?,
+                Err(why) => self.counters.add(why, 1),
+            }
         }
-        if count == 0 {
-            return Ok(room);
-        }
-        let size = self.session.message_size();
-        if let Some(receive) = &mut self.session.receive {
-            let id = receive.lend(sections, count);
-            let set = receive.id;
-            let announcement = message(&[SEND_RNDIS_PACKET, 0, NO_SECTION, 0]);
-            io.send_transfer_pages(PRIMARY, id, set, &ranges[..count], &announcement[..size]);
-            self.counters.add(Counter::RxBatches, 1);
+        for channel in 0..self.session.outgoing.len() {
+            self.announce(io, channel);
         }
         Ok(room)
     }
 
-    /// Makes an RNDIS message of the packet of `len` bytes in `rx`; returns where in `rx` it is,
-    /// or why it is dropped.
-    fn build(&mut self, len: usize) -> Result<std::ops::Range<usize>, Counter> {
-        let packet = ROOM - VNET_HEADER;
-        let end = packet + len;
-        let header = self.rx[packet..].first_chunk().map(VnetHeader::read).unwrap_or_default();
-        let frame = self.rx.get_mut(ROOM..end).ok_or(Counter::RxBadFrame)?;
-        if frame.len() < ETH_HEADER {
-            return Err(Counter::RxBadFrame);
+    /// Puts a frame into sections for its channel.
+    fn place(&mut self, io: &mut Io<'_>, frame: &Frame) -> Result<(), Violation> {
+        let mut channel = frame.channel;
+        if !io.is_open(channel) {
+            self.counters.add(Counter::RxNoChannel, 1);
+            channel = PRIMARY;
         }
-        if !self.adapter.accepts(&frame[..6]) {
-            return Err(Counter::RxFiltered);
+        let Some(receive) = &self.session.receive else { return Ok(()) };
+        let messages = frame.messages(&self.rx, receive.section as usize);
+        let waiting = self.session.outgoing.get(channel).map_or(0, |out| out.ranges.len());
+        // Segments that came as one must be in one packet.
+        if waiting + messages.len() > MAX_RANGES {
+            self.announce(io, channel);
         }
-        let tagged = self.session.vlan && be16(frame, ETH_TYPE) == Some(ETHERTYPE_VLAN);
-        let tag = if tagged { be16(frame, ETH_TYPE + 2) } else { None };
-        let mut start = ROOM + if tag.is_some() { VLAN_TAG } else { 0 };
-        if end - start > self.session.frame as usize + VLAN_TAG {
-            return Err(Counter::RxTooLong);
+        if self.session.outgoing.len() <= channel {
+            self.session.outgoing.resize_with(channel + 1, Outgoing::default);
         }
-        let known = offload::receive(frame, &header).ok_or(Counter::RxBadFrame)?;
-        if tag.is_some() {
-            self.rx.copy_within(ROOM..ROOM + ETH_TYPE, start);
-            self.counters.add(Counter::RxVlan, 1);
+        let session = &mut self.session;
+        let Some(receive) = &mut session.receive else { return Ok(()) };
+        let Some(out) = session.outgoing.get_mut(channel) else { return Ok(()) };
+        let fragments = messages.len() as u64;
+        for (head, data) in messages {
+            let section = receive.free.pop().unwrap_or_default();
+            let parts = [head.bytes(), &self.rx[data]];
+            out.ranges.push(receive.fill(io, section, parts, self.config.whole_sections)?);
+            out.sections.push(section);
         }
-
-        let offloads = &self.adapter.offloads;
-        let transport = offloads.transport(known.v6, known.udp).rx;
-        let checksum = if transport && known.tcp { TCP_SUCCEEDED } else { 0 }
-            | if transport && known.udp { UDP_SUCCEEDED } else { 0 }
-            | if offloads.ip4.rx && known.ip { IP_SUCCEEDED } else { 0 };
-        let checksum = if checksum != 0 { Some(checksum) } else { None };
-        self.counters.add(Counter::RxChecksum, checksum.is_some().into());
-        let length = end - start;
-        let items = [(PPI_VLAN, tag.map(vlan_info)), (PPI_CHECKSUM, checksum)];
-        let mut info_len = 0;
-        for (kind, value) in items {
-            if let Some(value) = value {
-                start -= PPI_SIZE as usize;
-                info_len += PPI_SIZE;
-                self.put::<PPI_WORDS>(start, [PPI_SIZE, kind, PPI_OFFSET, value]);
-            }
+        let full = out.ranges.len() >= MAX_BATCH;
+        if frame.is_coalesced() {
+            self.counters.add(Counter::RxCoalesced, 1);
+            self.counters.add(Counter::RxFragments, fragments);
         }
-        let fields = (PACKET_FIELDS * 4) as u32;
-        let info_at = if info_len == 0 { 0 } else { fields };
-        start -= HEADER + PACKET_FIELDS * 4;
-        self.put::<2>(start, [MSG_PACKET, (end - start) as u32]);
-        let body = [fields + info_len, length as u32, 0, 0, 0, info_at, info_len, 0, 0];
-        self.put::<PACKET_FIELDS>(start + HEADER, body);
         self.counters.add(Counter::RxPackets, 1);
-        self.counters.add(Counter::RxBytes, length as u64);
-        Ok(start..end)
+        self.counters.add(Counter::RxBytes, frame.len() as u64);
+        self.queue(channel).received += 1;
+        if full {
+            self.announce(io, channel);
+        }
+        Ok(())
     }
 
-    fn put<const N: usize>(&mut self, at: usize, words: [u32; N]) {
-        self.rx[at..at + N * 4].copy_from_slice(words.map(u32::to_le_bytes).as_flattened());
+    /// Tells the guest of what was put into sections for this channel.
+    fn announce(&mut self, io: &mut Io<'_>, channel: usize) {
+        let size = self.session.message_size();
+        let Some(receive) = &mut self.session.receive else { return };
+        let Some(out) = self.session.outgoing.get_mut(channel) else { return };
+        if out.ranges.is_empty() {
+            return;
+        }
+        let id = receive.lend(channel, &out.sections);
+        let announcement = message(&[SEND_RNDIS_PACKET, 0, NO_SECTION, 0]);
+        let set = receive.id;
+        io.send_transfer_pages(channel, id, set, &out.ranges, &announcement[..size]);
+        out.ranges.clear();
+        out.sections.clear();
+        self.counters.add(Counter::RxBatches, 1);
     }
 }

@@ -10,6 +10,8 @@ use crate::memory::{PageRange, PAGE};
 use crate::mock::Bench;
 use crate::rndis::HEADER;
 
+mod channels;
+mod faults;
 mod frames;
 mod handshake;
 mod receive;
@@ -31,6 +33,7 @@ const SEND_SECTION: usize = 6144;
 struct Net {
     sent: Vec<Vec<u8>>,
     queue: VecDeque<Vec<u8>>,
+    coalesce: (bool, bool),
 }
 
 struct Wire(Arc<Mutex<Net>>);
@@ -44,6 +47,10 @@ impl Backend for Wire {
         let packet = self.0.lock().unwrap().queue.pop_front()?;
         buf[..packet.len()].copy_from_slice(&packet);
         Some(packet.len())
+    }
+
+    fn coalesce(&mut self, v4: bool, v6: bool) {
+        self.0.lock().unwrap().coalesce = (v4, v6);
     }
 }
 
@@ -83,8 +90,8 @@ struct Guest {
     receive: PageRange,
     send: PageRange,
     id: u64,
-    /// Ids of the packets from the host that wait for a completion.
-    owed: Vec<u64>,
+    /// Channels and ids of the packets from the host that wait for a completion.
+    owed: Vec<(usize, u64)>,
     /// Came with the answer to a control message.
     inbox: Vec<Received>,
 }
@@ -146,7 +153,7 @@ impl Guest {
         let fields = [INIT_COMPLETE, version, MAX_MDL_CHAIN, STATUS_SUCCESS];
         assert_eq!(answer[..16], bytes(&fields));
         if version >= version::V2 {
-            self.tell(&[SEND_NDIS_CONFIG, 1514, 0, CAPABILITY_8021Q, 0]);
+            self.tell(&[SEND_NDIS_CONFIG, 1514, 0, CAPABILITY_8021Q | CAPABILITY_RSC, 0]);
         }
         self.tell(&[SEND_NDIS_VERSION, 6, 30]);
     }
@@ -265,10 +272,16 @@ impl Guest {
     /// The same, but the guest keeps the sections.
     fn peek(&mut self) -> Vec<Received> {
         let mut all = std::mem::take(&mut self.inbox);
-        while let Some(packet) = self.bench.guest_recv() {
+        all.extend(self.peek_on(0));
+        all
+    }
+
+    fn peek_on(&mut self, channel: usize) -> Vec<Received> {
+        let mut all = Vec::new();
+        while let Some(packet) = self.bench.guest_recv_on(channel) {
             assert_eq!(packet.kind, PacketKind::TransferPages);
             assert_eq!(word(&packet.data, 0), SEND_RNDIS_PACKET);
-            self.owed.push(packet.transaction_id);
+            self.owed.push((channel, packet.transaction_id));
             for range in packet.ranges {
                 let mut message = vec![0; range.len as usize];
                 let at = range.offset as usize;
@@ -288,14 +301,18 @@ impl Guest {
     }
 
     fn give_back(&mut self) {
-        for id in std::mem::take(&mut self.owed) {
-            self.complete(id);
+        for (channel, id) in std::mem::take(&mut self.owed) {
+            self.complete_on(channel, id);
         }
     }
 
     fn complete(&mut self, id: u64) {
+        self.complete_on(0, id);
+    }
+
+    fn complete_on(&mut self, channel: usize, id: u64) {
         let data = bytes(&[SEND_RNDIS_PACKET_COMPLETE, STATUS_SUCCESS]);
-        self.bench.guest_send(PacketKind::Completion, id, false, &[], &data);
+        self.bench.guest_send_on(channel, PacketKind::Completion, id, false, &[], &data);
     }
 
     fn count(&self, name: &str) -> u64 {

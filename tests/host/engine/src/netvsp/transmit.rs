@@ -6,16 +6,15 @@ use super::counters::Counter;
 use super::offload::{self, VnetHeader, ETHERTYPE_VLAN, ETH_HEADER, ETH_TYPE, VLAN_TAG};
 use super::offload::{Prepared, VNET_HEADER};
 use super::{
-    Netvsp, CONTROL, NO_SECTION, PRIMARY, SEND_RNDIS_PACKET_COMPLETE, SEND_SEND_BUFFER_COMPLETE,
-    STATUS_FAIL, STATUS_SUCCESS,
+    Netvsp, CONTROL, NO_SECTION, PRIMARY, SEND_SEND_BUFFER_COMPLETE, STATUS_FAIL, STATUS_SUCCESS,
 };
 use crate::device::{Io, Violation};
 use crate::memory::{PageRange, PAGE};
 use crate::ring::Packet;
 use crate::rndis::{slice_at, u32_at, HEADER, LSO_MAX, MAX_MESSAGES, MSG_PACKET};
 
-/// Size of the sections that the send buffer is split into.
-const SECTION: u32 = 6144;
+/// Usual size of the sections that the send buffer is split into.
+pub(super) const SECTION: u32 = 6144;
 const MAX_SEND_BUFFER: u32 = 15 << 20;
 /// All messages of a packet: a full section and a large send behind it, rounded up.
 pub(super) const BUFFER: usize = 80 << 10;
@@ -35,6 +34,7 @@ const PPI_INTERNAL: u32 = 1 << 31;
 pub(super) struct SendBuffer {
     id: u16,
     gpadl: u32,
+    section: u32,
     sections: u32,
 }
 
@@ -151,13 +151,14 @@ impl Netvsp {
         let range = io
             .gpadl(PRIMARY, gpadl)
             .ok_or_else(|| Violation::new(format!("no GPADL {gpadl:#x} for the send buffer")))?;
-        let good = range.offset == 0 && (SECTION..=MAX_SEND_BUFFER).contains(&range.len);
-        let sections = range.len / SECTION;
+        let section = self.config.send_section;
+        let good = range.offset == 0 && (section..=MAX_SEND_BUFFER).contains(&range.len);
+        let sections = range.len / section;
         if good {
-            self.session.send = Some(SendBuffer { id: buffer, gpadl, sections });
+            self.session.send = Some(SendBuffer { id: buffer, gpadl, section, sections });
         }
         let status = if good { STATUS_SUCCESS } else { STATUS_FAIL };
-        self.reply(io, id, &[SEND_SEND_BUFFER_COMPLETE, status, SECTION]);
+        self.reply(io, PRIMARY, id, &[SEND_SEND_BUFFER_COMPLETE, status, section]);
         Ok(())
     }
 
@@ -168,25 +169,30 @@ impl Netvsp {
         }
     }
 
-    /// Takes RNDIS messages, and completes the packet.
+    /// Takes RNDIS messages, and completes the packet. `kind` says whether they are control
+    /// messages; `section` is index and size of a part in the send buffer.
     pub(super) fn rndis(
         &mut self,
         io: &mut Io<'_>,
+        channel: usize,
         packet: &Packet,
-        channel: u32,
-        index: u32,
-        size: u32,
+        kind: u32,
+        section: (u32, u32),
     ) -> Result<(), Violation> {
-        if self.session.receive.is_none() || channel > CONTROL {
-            return Err(Violation::new(format!("RNDIS packet on channel {channel} out of order")));
+        let out_of_place = kind > CONTROL || kind == CONTROL && channel != PRIMARY;
+        if self.session.receive.is_none() || out_of_place {
+            let why = format!("RNDIS packet of kind {kind} on channel {channel} out of order");
+            return Err(Violation::new(why));
         }
-        let section = if index == NO_SECTION { None } else { Some((index, size)) };
-        let pieces =
-            Pieces { section: section.map_or(0, |_| size as usize), ranges: &packet.ranges };
+        let section = (section.0 != NO_SECTION).then_some(section);
+        let pieces = Pieces {
+            section: section.map_or(0, |(_, size)| size as usize),
+            ranges: &packet.ranges,
+        };
         let done = match self.gather(io, section, &packet.ranges)? {
             None => Err(Counter::TxLength),
-            Some(len) if channel == CONTROL => self.control(io, len).map(Ok)?,
-            Some(len) => self.data(&pieces, len),
+            Some(len) if kind == CONTROL => self.control(io, len).map(Ok)?,
+            Some(len) => self.data(channel, &pieces, len),
         };
         if let Err(why) = done {
             self.counters.add(Counter::TxRefused, 1);
@@ -194,8 +200,7 @@ impl Netvsp {
         }
         if packet.completion_requested {
             let status = if done.is_ok() { STATUS_SUCCESS } else { STATUS_FAIL };
-            let fields = [SEND_RNDIS_PACKET_COMPLETE, status];
-            self.reply(io, packet.transaction_id, &fields);
+            self.sent(io, channel, packet.transaction_id, status, kind == CONTROL);
         }
         Ok(())
     }
@@ -211,14 +216,14 @@ impl Netvsp {
         if let Some((index, size)) = section {
             let bad = || Violation::new(format!("send section {index}, {size} bytes"));
             let send = self.session.send.as_ref().ok_or_else(bad)?;
-            if index >= send.sections || size > SECTION {
+            if index >= send.sections || size > send.section {
                 return Err(bad());
             }
             let buffer = io.gpadl(PRIMARY, send.gpadl).ok_or_else(bad)?;
             let Some((into, tail)) = rest.split_at_mut_checked(size as usize) else {
                 return Ok(None);
             };
-            buffer.read(io.mem(), (index * SECTION) as usize, into)?;
+            buffer.read(io.mem(), (index * send.section) as usize, into)?;
             rest = tail;
         }
         for range in ranges {
@@ -233,7 +238,7 @@ impl Netvsp {
     }
 
     /// Sends the frames of the messages in the first `total` bytes of `tx`.
-    fn data(&mut self, pieces: &Pieces<'_>, total: usize) -> Result<(), Counter> {
+    fn data(&mut self, channel: usize, pieces: &Pieces<'_>, total: usize) -> Result<(), Counter> {
         if total == 0 || !self.adapter.is_initialized() {
             return Err(Counter::TxMalformed);
         }
@@ -260,6 +265,7 @@ impl Netvsp {
                 Some(false) => {}
             }
             self.frame(at + message.frame, message.len, &message.info)?;
+            self.queue(channel).sent += 1;
             at += len;
         }
         Ok(())

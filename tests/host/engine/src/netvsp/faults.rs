@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What no correct host does: packets and answers that break the protocol towards the guest, one
+//! at a time or many, when the control line asks for them.
+
+use super::channels::Allocation;
+use super::counters::Counter;
+use super::frame::Head;
+use super::{
+    message, Netvsp, NO_SECTION, PRIMARY, SEND_RNDIS_PACKET, SEND_RNDIS_PACKET_COMPLETE,
+    STATUS_SUCCESS,
+};
+use crate::device::Io;
+use crate::rndis::{self, u32_at};
+
+/// An Ethernet type for experiments, which no protocol takes.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+const FRAME: usize = 60;
+/// In the message that is made bad: the per-packet information.
+const PPI_CHECKSUM: u32 = 0;
+const PPI_ID: u32 = 1 << 31 | 1;
+/// Version 1; one of several parts, and the first of them.
+const ID_FIRST: u32 = 1 | 3 << 8;
+
+// Words of an RNDIS packet message.
+const LENGTH: usize = 1;
+const DATA_OFFSET: usize = 2;
+const DATA_LENGTH: usize = 3;
+const INFO_OFFSET: usize = 7;
+const INFO_LENGTH: usize = 8;
+const ITEM_SIZE: usize = 11;
+const ITEM_OFFSET: usize = 13;
+
+/// Faults that wait for their moment: how often each is still to happen.
+#[derive(Default)]
+pub(super) struct Faults {
+    pub allocation: Allocation,
+    completions_twice: u32,
+    answers_other_id: u32,
+    answers_failed: u32,
+    answers_short: u32,
+    answers_lost: u32,
+    link_changes: u32,
+}
+
+fn take(count: &mut u32) -> bool {
+    let some = *count > 0;
+    *count = count.saturating_sub(1);
+    some
+}
+
+impl Faults {
+    /// Whether the next completion comes twice.
+    pub fn take_twice(&mut self) -> bool {
+        take(&mut self.completions_twice)
+    }
+}
+
+/// What is wrong with a message in the receive buffer: a word of it and the value there.
+fn word_of(kind: &str) -> Option<(usize, u32)> {
+    Some(match kind {
+        "length-short" => (LENGTH, 4),
+        "length-long" => (LENGTH, 4096),
+        "data-offset" => (DATA_OFFSET, 0xffff_fff0),
+        "data-length" => (DATA_LENGTH, 4096),
+        "frame-short" => (DATA_LENGTH, 4),
+        "info-offset" => (INFO_OFFSET, 0xffff_fff0),
+        "info-length" => (INFO_LENGTH, 4096),
+        "item-long" => (ITEM_SIZE, 4096),
+        "item-empty" => (ITEM_SIZE, 0),
+        "item-offset" => (ITEM_OFFSET, 4096),
+        _ => return None,
+    })
+}
+
+/// What is wrong with a packet about the receive buffer: number of ranges, length and offset of
+/// the first, given the buffer's and a section's size.
+fn ranges_of(kind: &str, buffer: u32, section: u32, len: u32) -> Option<(u32, u32, u32)> {
+    Some(match kind {
+        "range-outside" => (1, len, buffer),
+        "range-wraps" => (1, u32::MAX, 16),
+        "range-long" => (1, section + 8, 0),
+        "ranges-none" => (0, len, 0),
+        "ranges-many" => (1000, len, 0),
+        "ranges-huge" => (0x2000_0000, len, 0),
+        "ranges-negative" => (u32::MAX, len, 0),
+        _ => return None,
+    })
+}
+
+/// What is wrong with a table: number of entries, offset, each entry.
+fn table_of(kind: &str) -> Option<(u32, Option<u32>, u32)> {
+    Some(match kind {
+        "table-entry" => (16, None, 1000),
+        "table-huge-entry" => (16, None, u32::MAX),
+        "table-count" => (17, None, 0),
+        "table-offset" => (16, Some(0xffff_fff0), 0),
+        _ => return None,
+    })
+}
+
+impl Netvsp {
+    pub(super) fn count_bad(&mut self) {
+        self.counters.add(Counter::Bad, 1);
+    }
+
+    /// Does what no host should, `count` times or as often as the kind suggests.
+    pub(super) fn bad(
+        &mut self,
+        io: &mut Io<'_>,
+        kind: &str,
+        count: Option<u32>,
+    ) -> Result<(), String> {
+        const FLOOD: u32 = 1000;
+        if !self.adapter.is_initialized() || !io.is_open(PRIMARY) {
+            return Err("the guest does not use the card".into());
+        }
+        let later = match kind {
+            "completion-twice" => Some(&mut self.faults.completions_twice),
+            "answer-id" => Some(&mut self.faults.answers_other_id),
+            "answer-status" => Some(&mut self.faults.answers_failed),
+            "answer-short" => Some(&mut self.faults.answers_short),
+            "answer-lost" => Some(&mut self.faults.answers_lost),
+            "link-flood" => Some(&mut self.faults.link_changes),
+            _ => None,
+        };
+        if let Some(later) = later {
+            *later = count.unwrap_or(if kind == "link-flood" { FLOOD } else { 1 });
+            self.flood(io);
+            return Ok(());
+        }
+        for _ in 0..count.unwrap_or(1) {
+            self.bad_packet(io, kind)?;
+            self.count_bad();
+        }
+        Ok(())
+    }
+
+    fn bad_packet(&mut self, io: &mut Io<'_>, kind: &str) -> Result<(), String> {
+        const UNKNOWN: u32 = 0x7777;
+        const UNKNOWN_ID: u64 = 0x7777_7777_7777;
+        let size = self.session.message_size();
+        let announcement = message(&[SEND_RNDIS_PACKET, 0, NO_SECTION, 0]);
+        let unknown = message(&[UNKNOWN]);
+        if let Some((count, offset, entry)) = table_of(kind) {
+            self.send_table(io, count, offset, &[entry; 16]);
+            return Ok(());
+        }
+        if let Some((word, value)) = word_of(kind) {
+            let mut bytes = self.harmless(PPI_CHECKSUM, 0);
+            if let Some(field) = bytes.get_mut(word * 4..word * 4 + 4) {
+                field.copy_from_slice(&value.to_le_bytes());
+            }
+            return self.announce_bad(io, &[&bytes], &announcement[..size]);
+        }
+        let buffer = self.session.receive.as_ref().ok_or("there is no receive buffer")?;
+        let harmless = self.harmless(PPI_CHECKSUM, 0);
+        let (whole, section) = (buffer.size(), buffer.section);
+        if let Some((count, len, at)) = ranges_of(kind, whole, section, harmless.len() as u32) {
+            let receive = self.session.receive.as_mut().ok_or("there is no receive buffer")?;
+            let mut descriptor = u32::from(receive.id).to_le_bytes().to_vec();
+            descriptor.extend([count, len, at].map(u32::to_le_bytes).as_flattened());
+            let id = receive.lend(PRIMARY, &[]);
+            io.send_descriptor(PRIMARY, id, &descriptor, &announcement[..size]);
+            return Ok(());
+        }
+        match kind {
+            "type" => io.send(PRIMARY, 0, false, &unknown[..size]),
+            "type-short" => io.send(PRIMARY, 0, false, &[]),
+            "type-in-buffer" => return self.announce_bad(io, &[&harmless], &unknown[..size]),
+            "completion-unknown" => {
+                let done = message(&[SEND_RNDIS_PACKET_COMPLETE, STATUS_SUCCESS]);
+                io.complete(PRIMARY, UNKNOWN_ID, &done[..size]);
+            }
+            "completion-empty" => io.complete(PRIMARY, UNKNOWN_ID, &[]),
+            // Segments that came as one, without the last; and more than a packet can be.
+            "part-first" => {
+                let first = self.harmless(PPI_ID, ID_FIRST);
+                return self.announce_bad(io, &[&first], &announcement[..size]);
+            }
+            "part-middle" => {
+                let middle = self.harmless(PPI_ID, ID_FIRST & !(2 << 8));
+                return self.announce_bad(io, &[&middle], &announcement[..size]);
+            }
+            _ => return Err(format!("unknown kind: {kind}")),
+        }
+        Ok(())
+    }
+
+    /// A message with a frame that does nothing, and one item of per-packet information.
+    fn harmless(&self, kind: u32, value: u32) -> Vec<u8> {
+        let mut head = Head::new();
+        head.push(kind, value);
+        let mut frame = self.adapter.address().to_vec();
+        frame.extend([0x02, 0, 0, 0, 0, 0x77]);
+        frame.extend(ETHERTYPE);
+        frame.resize(FRAME, 0);
+        [head.finish(FRAME).bytes(), &frame].concat()
+    }
+
+    /// Puts messages into sections and announces them with one packet.
+    fn announce_bad(
+        &mut self,
+        io: &mut Io<'_>,
+        messages: &[&[u8]],
+        announcement: &[u8],
+    ) -> Result<(), String> {
+        let receive = self.session.receive.as_mut().ok_or("there is no receive buffer")?;
+        let (mut ranges, mut sections) = (Vec::new(), Vec::new());
+        for bytes in messages {
+            let section = receive.take().ok_or("no section is free")?;
+            let range = receive.fill(io, section, [bytes, &[]], self.config.whole_sections);
+            ranges.push(range.map_err(|bad| bad.to_string())?);
+            sections.push(section);
+        }
+        let id = receive.lend(PRIMARY, &sections);
+        io.send_transfer_pages(PRIMARY, id, receive.id, &ranges, announcement);
+        Ok(())
+    }
+
+    /// Changes answers to control messages if that was asked for.
+    pub(super) fn spoil(&mut self, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        const SHORT: u32 = 12;
+        const FAILURE: [u8; 4] = 0xc000_0001u32.to_le_bytes();
+        let mut out = Vec::new();
+        for mut answer in answers {
+            // Type, length, id, status; indications have no id.
+            let Some(id) = u32_at(&answer, 8).filter(|_| rndis::is_answer(&answer)) else {
+                out.push(answer);
+                continue;
+            };
+            let faults = &mut self.faults;
+            let mut happened = 0;
+            if take(&mut faults.answers_lost) {
+                self.counters.add(Counter::Bad, 1);
+                continue;
+            }
+            if take(&mut faults.answers_other_id) {
+                let mut other = answer.clone();
+                other[8..12].copy_from_slice(&(id ^ 0x5555).to_le_bytes());
+                out.push(other);
+                happened += 1;
+            }
+            if take(&mut faults.answers_failed) {
+                if let Some(status) = answer.get_mut(12..16) {
+                    status.copy_from_slice(&FAILURE);
+                    happened += 1;
+                }
+            }
+            if take(&mut faults.answers_short) {
+                answer.truncate(SHORT as usize);
+                answer[4..8].copy_from_slice(&SHORT.to_le_bytes());
+                happened += 1;
+            }
+            self.counters.add(Counter::Bad, happened);
+            out.push(answer);
+        }
+        out
+    }
+
+    /// Sends as much of a flood of link changes as there is room for.
+    pub(super) fn flood(&mut self, io: &mut Io<'_>) {
+        while self.faults.link_changes > 0 && self.session.replies.is_empty() {
+            let room = self.session.receive.as_ref().is_some_and(|receive| receive.has_room());
+            if !room || io.backlog(PRIMARY) > 0 {
+                return;
+            }
+            self.faults.link_changes -= 1;
+            // The last one says how it is.
+            let up = self.faults.link_changes.is_multiple_of(2) == self.adapter.is_link_up();
+            self.session.replies.push_back(rndis::link_indication(up));
+            self.count_bad();
+            self.pump(io);
+        }
+    }
+}
