@@ -118,35 +118,41 @@ class Plan:
         self._running = []
         self._useless = 0
         self.error = None
+        self.hopeless = False
 
     def take(self):
         """The tests of the next boot, or None if nothing is left and nothing can come back."""
         with self._changed:
-            while not self._waiting and self._running:
+            while not self._waiting and self._running and not self.error:
                 self._changed.wait()
-            if not self._waiting:
+            if not self._waiting or self.error or self.hopeless:
                 return None
             self._running.append(self._waiting.pop(0))
             return self._running[-1]
 
     def done(self, tests, guest):
-        """A boot of these tests ended; what it did not get to comes back."""
+        """A boot of these tests ended; what it did not get to comes back.
+
+        If no test began in three boots, none will, and nothing comes back.
+        """
         with self._changed:
             self._running.remove(tests)
             if guest.remaining() and not suite.only_leaks(guest.remaining()):
                 self._waiting.insert(0, guest.remaining())
             began = any(verdict.began for verdict in guest.verdicts.values())
             self._useless = 0 if began else self._useless + 1
+            self.hopeless = self.hopeless or self._useless == 3
             self._changed.notify_all()
-            return self._useless < 3
 
-    def stop(self, error=None):
-        """Lets nothing begin any more; returns the tests that did not."""
+    def left(self):
+        """The tests of boots that nobody took."""
+        return sum(self._waiting, [])
+
+    def stop(self, error):
+        """Lets nothing begin any more."""
         with self._changed:
-            left, self._waiting = sum(self._waiting, []), []
             self.error = self.error or error
             self._changed.notify_all()
-            return left
 
     def failed(self, tests, error):
         """The machine for these tests cannot be had."""
@@ -184,9 +190,7 @@ class Worker(threading.Thread):
                 if tests[0].icount:
                     # What ran in a machine before changes what it costs after.
                     self._close()
-                if not self._plan.done(tests, self.guest):
-                    for left in self._plan.stop():
-                        told("verdict", boot.Verdict(left, "not run: no test began in three boots", 0, [], False))
+                self._plan.done(tests, self.guest)
                 self.guest = None
         except Exception as error:  # A thread's last words would be lost otherwise.
             self._plan.stop(error)
@@ -208,7 +212,8 @@ class Worker(threading.Thread):
             # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
             self._guests.deaths.append(lost.test)
             del guest.verdicts[lost.test]
-            told("note", f"{lost.test}: {death}; the test runs once more")
+            then = "leaks were not looked for" if suite.only_leaks([lost.test]) else "the test runs once more"
+            told("note", f"{lost.test}: {death}; {then}")
             for line in lost.console[-100:]:
                 told("note", f"| {line}")
 
@@ -222,10 +227,14 @@ def test(tests, guests):
     """Runs tests in as few boots as their headers allow, on as many machines as there are."""
     out = report.Report()
     boots = suite.group(tests)
+    hopeless = False
     try:
         for processors in (1, 2):
             phase = [tests for tests in boots if guests.direct or tests[0].processors() == processors]
             if not phase or (guests.direct and processors == 2):
+                continue
+            if hopeless:
+                out.not_run(sum(phase, []))
                 continue
             count = 1 if guests.direct or processors == 2 else min(2, len(phase), os.cpu_count())
             where = "this machine's KVM" if guests.direct else (
@@ -242,6 +251,8 @@ def test(tests, guests):
                 out.still([worker.guest.doing() for worker in workers if worker.guest])
             if plan.error:
                 raise plan.error
+            hopeless = plan.hopeless
+            out.not_run(plan.left())
         return out.end(guests.deaths)
     finally:
         if os.environ.get("KEEP", "") not in ("", "0"):

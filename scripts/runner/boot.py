@@ -146,7 +146,8 @@ class Boot:
 
     def doing(self):
         """What it does now, and for how many seconds."""
-        return str(self._current or "booting or ending"), time.monotonic() - self._began
+        what = self._current or f"{'the end' if self.verdicts else 'the boot'} of {self.tests[0]}"
+        return str(what), time.monotonic() - self._began
 
     def remaining(self):
         """The tests that have no verdict yet."""

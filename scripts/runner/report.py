@@ -6,7 +6,7 @@ import re
 import threading
 import time
 
-from . import machine
+from . import boot, machine
 
 # Figures of two equal runs may differ by so much of the larger one.
 AGREE = 0.02
@@ -88,6 +88,10 @@ class Report:
                 self.print(*notes, f"FAIL {test}: {why}", *(f"     | {line}" for line in verdict.console[-100:]))
             else:
                 self.print(*notes, f"ok   {text}")
+
+    def not_run(self, tests):
+        for test in tests:
+            self.verdict(boot.Verdict(test, "not run: no test began in three boots", 0, [], False))
 
     def _compare(self):
         """Figures of equal runs have to agree."""
