@@ -2,10 +2,9 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-KCONFIG ?= fast
 # Guests with two processors are not reliable yet under QEMU's emulation: by hand only.
 VCPUS ?= 1
-export SUITE TEST VCPUS HOST KCONFIG KSRC JOBS
+export SUITE TEST VCPUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
 
 .PHONY: help run test check kernel root host
 .NOTPARALLEL:
@@ -14,10 +13,14 @@ help:
 	@echo 'make run       boot a guest on our own Hyper-V host: a disk, a network card, and a shell'
 	@echo 'make test      run the tests in guests; ends with "N passed, N failed"'
 	@echo 'make check     formatting, lints, patches, link proof'
-	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG'
+	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG (default: fast)'
 	@echo
 	@echo 'SUITE=storvsc TEST=ext4           choose tests'
 	@echo 'VCPUS=2        on two processors (default: 1; VCPUS="1 2" for both)'
+	@echo 'KCONFIG=debug  on the kernel with lockdep, KASAN, kmemleak, ... (default: fast, and some tests on debug)'
+	@echo 'SOAK=1         all tests on both kernels'
+	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
+	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'
 	@echo 'JOBS=N         parallel jobs of a build'
@@ -27,7 +30,7 @@ root:
 	@scripts/root.sh
 
 kernel: root
-	@scripts/kernel.sh $(KCONFIG)
+	@scripts/kernel.sh $(or $(KCONFIG),fast)
 
 host: root
 	@scripts/host.sh
@@ -35,10 +38,11 @@ host: root
 # The runner needs the root's python3, not the machine's.
 RUNNER := . scripts/common.sh; heavy_lock; in_root scripts/run.py
 
-run: kernel host
+# The runner makes the kernels that its guests need.
+run: host
 	@$(RUNNER) demo
 
-test: kernel host
+test: host
 	@scripts/host.sh test
 	@$(RUNNER) test
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # usage: image.sh BUILD
 #
-# Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image/BUILD:
-#   base.cpio        busybox and the kernel's modules
-#   tools-SET.cpio   programs of the Debian root with their libraries, per set below
-#   tools.list       "PROGRAM SET" for each of them
+# Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image:
+#   BUILD/base.cpio  busybox and the kernel's modules
+#   tools/SET.cpio   programs of the Debian root with their libraries, per set below
+#   tools/list       "PROGRAM SET" for each of them
 # Each only when what it is made of has changed. Tests, init and job come in one more
 # cpio that the runner writes for each boot. Runs inside the Debian root.
 
@@ -15,9 +15,7 @@ BUILD=${1:?usage: image.sh BUILD, a folder of $HVRUST_CACHE/build}
 [ -e /.hvrust-base ] || { in_root scripts/image.sh "$BUILD"; exit; }
 
 build=/cache/build/$BUILD
-out=/cache/image/$BUILD
 [ -e "$build/modules.order" ] || die "the kernel build/$BUILD is not there: scripts/kernel.sh makes it"
-mkdir -p "$out"
 
 pack() { # FOLDER CPIO
 	(cd "$1" && find . -mindepth 1 | cpio --quiet -o -H newc -R 0:0) >"$2.new"
@@ -70,7 +68,7 @@ declare -A sets=(
 
 tools() {
 	local set program
-	: >"$out/tools.list.new"
+	: >"$out/list.new"
 	for set in "${!sets[@]}"; do
 		rm -rf "$out/stage"
 		# shellcheck disable=SC2086
@@ -78,32 +76,33 @@ tools() {
 		mkdir "$out/stage/tools"
 		for program in ${sets[$set]}; do
 			mv "$out/stage$(command -v "$program")" "$out/stage/tools/"
-			echo "$program $set" >>"$out/tools.list.new"
+			echo "$program $set" >>"$out/list.new"
 		done
 		find "$out/stage" -type d -empty -delete
-		pack "$out/stage" "$out/tools-$set.cpio"
+		pack "$out/stage" "$out/$set.cpio"
 	done
 	rm -rf "$out/stage"
-	mv "$out/tools.list.new" "$out/tools.list"
+	mv "$out/list.new" "$out/list"
 }
 
-# remake STAMP FUNCTION: runs it if the stamp, read from stdin, differs from the last.
+# remake FOLDER FUNCTION: runs it if the stamp, read from stdin, differs from the last.
 remake() {
-	local now
+	local now out=/cache/image/$1
 	now=$(cat)
-	[ "$(cat "$out/$1" 2>/dev/null)" = "$now" ] && return
-	say "making the guests' image: $2"
+	mkdir -p "$out"
+	[ "$(cat "$out/stamp" 2>/dev/null)" = "$now" ] && return
+	say "making the guests' image: $1"
 	"$2"
-	echo "$now" >"$out/$1"
+	echo "$now" >"$out/stamp"
 }
 
 self=$(sha256sum scripts/image.sh)
-remake base.stamp base < <(
+remake "$BUILD" base < <(
 	echo "$self"
 	find "$build" -name '*.ko' -printf '%P %s %T@\n' | sort
 	dpkg-query -W busybox-static
 )
-remake tools.stamp tools < <(
+remake tools tools < <(
 	echo "$self"
 	cat /.hvrust-packages
 	# Security updates of the root change libraries too.

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # usage: kernel.sh CONFIG [TARGET...]
 #
-# Builds the patched kernel for scripts/kconfig/CONFIG.config (default targets:
-# vmlinux, bzImage, modules) in $HVRUST_CACHE/build/CONFIG, in place (with KSRC= in
-# build/CONFIG-ksrc).
+# Builds the patched kernel for scripts/kconfig/CONFIG.config in
+# $HVRUST_CACHE/build/CONFIG, in place (with KSRC= in build/CONFIG-ksrc). By default
+# vmlinux and modules, and of the fast kernel, which L1 boots, also bzImage.
 
 . "$(dirname "$0")/common.sh"
 
@@ -25,7 +25,8 @@ out=/cache/build/$CONFIG${KSRC:+-ksrc}
 log=$out.log
 mkdir -p "$out"
 targets=("$@")
-[ $# -gt 0 ] || targets=(vmlinux bzImage modules)
+[ $# -gt 0 ] || targets=(vmlinux modules)
+[ $# -gt 0 ] || [ "$CONFIG" != fast ] || targets+=(bzImage)
 
 kmake() { make -C "$tree" LLVM=1 O="$out" "$@"; }
 
@@ -43,7 +44,7 @@ done < <(grep '^CONFIG_' "$options")
 [ ${#missing[@]} = 0 ] ||
 	die "$options asks for options that the kernel's .config does not have: ${missing[*]}"
 
-say "building the $CONFIG kernel: ${targets[*]} (8 to 10 minutes from nothing; log: ${out#/cache/}.log)"
+say "building the $CONFIG kernel: ${targets[*]} (about a quarter of an hour from nothing; log: ${out#/cache/}.log)"
 # Every 500th step is shown: a long build that says nothing looks hung.
 start=$SECONDS
 if ! kmake -j"${JOBS:-$(nproc)}" "${targets[@]}" 2>&1 | tee -a "$log" |

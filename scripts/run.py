@@ -2,24 +2,25 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST= and VCPUS= choose (all of them otherwise)
+    run.py test     the tests that SUITE=, TEST=, VCPUS=, KCONFIG=, SOAK= and ICOUNT= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration (fast). Exit status: 0 if every test
-passed and at least one ran, 1 if not, 2 for a mistake in the call or the set-up.
+KCONFIG= names the guests' kernel configuration: fast, debug. KEEP=1 puts the job folders
+of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2
+for a mistake in the call or the set-up.
 """
 
-import json
+import itertools
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
@@ -30,95 +31,61 @@ if __name__ == "__main__" and not pathlib.Path("/.hvrust-base").exists():
     os.chdir(TOP)
     os.execvp("bash", ["bash", "-c", enter, "run.py", *sys.argv[1:]])
 
-from runner import boot, machine, shell, suite  # noqa: E402
+from runner import boot, machine, report, shell, suite  # noqa: E402
 
-# The kernel of L1 and, unless KCONFIG= says otherwise, of the guests.
+# L1's kernel and, unless KCONFIG= says otherwise, the guests'.
 FAST = "fast"
-
-
-class Report:
-    """Prints what happens and counts."""
-
-    def __init__(self):
-        self.verdicts = {}
-        self.ready = []
-
-    def hear(self, kind, what):
-        if kind == "note":
-            print(f"     {what}", flush=True)
-        elif kind == "verdict":
-            self.verdict(what)
-
-    def verdict(self, verdict):
-        test, why = verdict.test, verdict.why
-        failed = bool(why)
-        text = f"{test} {verdict.seconds:.1f} s"
-        if test.xfail:
-            spot, reason = test.xfail
-            if not why:
-                failed, why = True, f"passed, but C is expected to fail: {spot}"
-            elif re.search(reason, why):
-                failed, why = False, ""
-                text += f" (fails with C as expected: {spot})"
-            else:
-                why += f" (C is expected to fail by {spot}, with another reason: {reason})"
-        self.verdicts[test] = {
-            "name": test.name, "vcpus": test.vcpus, "result": "fail" if failed else "pass",
-            "why": why, "seconds": round(verdict.seconds, 2),
-        }  # fmt: skip
-        if not failed:
-            print(f"ok   {text}", flush=True)
-            return
-        print(f"FAIL {test}: {why}", flush=True)
-        for line in verdict.console[-100:]:
-            print(f"     | {line}", flush=True)
-
-    def end(self, deaths):
-        failed = sum(v["result"] == "fail" for v in self.verdicts.values())
-        passed = len(self.verdicts) - failed
-        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": list(self.verdicts.values())}
-        (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
-        print(f"{passed} passed, {failed} failed", flush=True)
-        return 0 if passed and not failed else 1
+# MiB that a machine needs besides its guest's memory: its initramfs with the guests' files,
+# the disks, its own Linux.
+L1_MEMORY = 1280
 
 
 class Guests:
-    """Boots guests one after another, each on the machine that the first one started."""
+    """What all guests boot from, and how to start the machines that they run on."""
 
-    def __init__(self, config):
+    def __init__(self, tests):
+        """Makes what is missing: kernels, images, QEMU."""
         # A tree of the user's own is built beside Debian's.
         tree = "-ksrc" if os.environ.get("KSRC") else ""
-        self._build = machine.CACHE / "build" / f"{config}{tree}"
         self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
-        self._machine = None
+        self._icount = any(test.icount for test in tests)
+        self._memory = max(test.memory for test in tests) + L1_MEMORY
+        self._folders = itertools.count(1)
         # Tests that ran when the machine below their guest died.
         self.deaths = []
-        self._number = 0
         choice = os.environ.get("HOST", "")
         if choice not in ("", "kvm", "tcg"):
             raise suite.Mistake(f"HOST={choice}: it takes kvm or tcg")
-        self._direct = machine.has_hyperv() if choice == "" else choice == "kvm"
-        if self._direct and not machine.has_hyperv():
+        self.direct = machine.has_hyperv() if choice == "" else choice == "kvm"
+        if self.direct and not machine.has_hyperv():
             raise suite.Mistake("HOST=kvm: /dev/kvm is missing or has no Hyper-V emulation; use HOST=tcg")
+        if self._icount:
+            self.direct = False
 
         hvhost = machine.CACHE / "host-target/release/hvhost"
-        vmlinux = self._build / "vmlinux"
-        for path, maker in ((hvhost, "cargo build"), (vmlinux, f"scripts/kernel.sh {config}")):
-            if not path.exists():
-                raise suite.Mistake(f"{path} is missing: {maker} makes it")
-        made = [["image.sh", self._build.name]] + ([] if self._direct else [["qemu.sh"]])
-        for script, *words in made:
-            if subprocess.run([TOP / "scripts" / script, *words], check=False).returncode:
-                raise suite.Mistake(f"scripts/{script} failed")
+        if not hvhost.exists():
+            raise suite.Mistake(f"{hvhost} is missing: scripts/host.sh makes it")
+        self._files = {"hvhost": hvhost}
+        configs = {test.kconfig for test in tests}
+        for config in sorted(configs if self.direct else configs | {FAST}, reverse=True):
+            self._make("kernel.sh", config)
+        for config in configs:
+            self._make("image.sh", f"{config}{tree}")
+            self._files[f"vmlinux-{config}"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
+            self._files[f"base-{config}.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
+        if not self.direct:
+            self._make("qemu.sh")
+        tools = machine.CACHE / "image/tools"
+        self._sets = dict(line.split() for line in (tools / "list").read_text().splitlines())
+        for name in self._tools(tests):
+            self._files[f"tools-{name}.cpio"] = tools / f"{name}.cpio"
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
-        self._image = machine.CACHE / "image" / self._build.name
-        self._sets = dict(line.split() for line in (self._image / "tools.list").read_text().splitlines())
-        self._files = {hvhost, vmlinux, self._image / "base.cpio"}
 
-    def want(self, tests):
-        """To be called for all tests before the first boot: the machine gets what they need."""
-        self._files |= {self._image / f"tools-{name}.cpio" for name in self._tools(tests)}
+    @staticmethod
+    def _make(script, *words):
+        if subprocess.run([TOP / "scripts" / script, *words], stdin=subprocess.DEVNULL, check=False).returncode:
+            raise suite.Mistake(f"scripts/{script} failed")
 
     def _tools(self, tests):
         asked = {tool for test in tests for tool in test.tools}
@@ -126,66 +93,179 @@ class Guests:
             raise suite.Mistake(f"'# tools:' asks for {' '.join(missing)}; scripts/image.sh has no such program")
         return sorted({self._sets[tool] for tool in asked})
 
-    def machine(self):
-        if self._machine is None:
-            where = "this machine's KVM" if self._direct else "an emulated machine with KVM (takes about 5 s)"
-            print(f"     guests run on {where}", flush=True)
-            self._machine = machine.Machine(self._files, None if self._direct else self._l1_kernel)
-        return self._machine
+    def machine(self, processors=2):
+        """A new machine. One that does not come up gets a second chance."""
+        for last in (False, True):
+            try:
+                return machine.Machine(
+                    self._files, None if self.direct else self._l1_kernel, processors, self._memory, self._icount
+                )
+            except machine.Dead:
+                if last:
+                    raise
 
-    def boot(self, tests, told, **options):
-        """Runs one boot; returns it, and what the VMM reports about it."""
-        self._number += 1
-        guest = boot.Boot(self._number, tests, self._tools(tests), **options)
+    def prepare(self, tests, **options):
+        """A guest that will run these tests."""
+        return boot.Boot(next(self._folders), tests, self._tools(tests), **options)
+
+
+class Plan:
+    """The boots that are left, for machines that work at the same time."""
+
+    def __init__(self, boots):
+        self._changed = threading.Condition()
+        self._waiting = list(boots)
+        self._running = []
+        self._useless = 0
+        self.error = None
+        self.hopeless = False
+
+    def take(self):
+        """The tests of the next boot, or None if nothing is left and nothing can come back."""
+        with self._changed:
+            while not self._waiting and self._running and not self.error:
+                self._changed.wait()
+            if not self._waiting or self.error or self.hopeless:
+                return None
+            self._running.append(self._waiting.pop(0))
+            return self._running[-1]
+
+    def done(self, tests, guest):
+        """A boot of these tests ended; what it did not get to comes back.
+
+        If no test began in three boots, none will, and nothing comes back.
+        """
+        with self._changed:
+            self._running.remove(tests)
+            if guest.remaining() and not suite.only_leaks(guest.remaining()):
+                self._waiting.insert(0, guest.remaining())
+            began = any(verdict.began for verdict in guest.verdicts.values())
+            self._useless = 0 if began else self._useless + 1
+            self.hopeless = self.hopeless or self._useless == 3
+            self._changed.notify_all()
+
+    def left(self):
+        """The tests of boots that nobody took."""
+        return sum(self._waiting, [])
+
+    def stop(self, error):
+        """Lets nothing begin any more."""
+        with self._changed:
+            self.error = self.error or error
+            self._changed.notify_all()
+
+    def failed(self, tests, error):
+        """The machine for these tests cannot be had."""
+        with self._changed:
+            self._running.remove(tests)
+        self.stop(error)
+
+
+class Worker(threading.Thread):
+    """One machine that takes boots from the plan."""
+
+    def __init__(self, guests, plan, out, processors):
+        super().__init__(daemon=True)
+        self._guests = guests
+        self._plan = plan
+        self._out = out
+        self._processors = processors
+        self._machine = None
+        self.guest = None
+        self.start()
+
+    def run(self):
         try:
-            return guest, guest.run(self.machine(), told)
-        except machine.Dead as death:
-            self.close()
-            lost = guest.lost(str(death), death.log)
-            if lost.test in self.deaths:
-                told("verdict", lost)
-            else:
-                # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
-                self.deaths.append(lost.test)
-                del guest.verdicts[lost.test]
-                told("note", f"{lost.test}: {death}; the test runs once more")
-                for line in lost.console[-100:]:
-                    told("note", f"| {line}")
-            return guest, {}
+            while (tests := self._plan.take()) is not None:
+                try:
+                    if self._machine is None:
+                        self._machine = self._guests.machine(self._processors)
+                except (machine.Dead, OSError) as error:
+                    self._plan.failed(tests, error)
+                    return
+                told = self._out.listener()
+                self.guest = self._guests.prepare(tests)
+                self._boot(self.guest, told)
+                told.flush()
+                if tests[0].icount:
+                    # What ran in a machine before changes what it costs after.
+                    self._close()
+                self._plan.done(tests, self.guest)
+                self.guest = None
+        except Exception as error:  # A thread's last words would be lost otherwise.
+            self._plan.stop(error)
+            raise
+        finally:
+            self._close()
 
-    def close(self):
+    def _boot(self, guest, told):
+        try:
+            result = guest.run(self._machine, told)
+            if "ready_ms" in result:
+                self._out.ready.append(result["ready_ms"])
+        except machine.Dead as death:
+            self._close()
+            lost = guest.lost(str(death), death.log)
+            if lost.test in self._guests.deaths:
+                told("verdict", lost)
+                return
+            # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
+            self._guests.deaths.append(lost.test)
+            del guest.verdicts[lost.test]
+            then = "leaks were not looked for" if suite.only_leaks([lost.test]) else "the test runs once more"
+            told("note", f"{lost.test}: {death}; {then}")
+            for line in lost.console[-100:]:
+                told("note", f"| {line}")
+
+    def _close(self):
         if self._machine:
             self._machine.close()
         self._machine = None
 
 
 def test(tests, guests):
-    """Runs tests in as few boots as their headers allow."""
-    report = Report()
-    guests.want(tests)
-    pending = suite.group(tests)
-    useless = 0
-    while pending:
-        guest, result = guests.boot(pending.pop(0), report.hear)
-        if "ready_ms" in result:
-            report.ready.append(result["ready_ms"])
-        useless = 0 if any(verdict.began for verdict in guest.verdicts.values()) else useless + 1
-        if guest.remaining():
-            pending.insert(0, guest.remaining())
-        if useless == 3:
-            for left in sum(pending, []):
-                report.verdict(boot.Verdict(left, "not run: no test began in three boots", 0, [], False))
-            break
-    return report.end(guests.deaths)
+    """Runs tests in as few boots as their headers allow, on as many machines as there are."""
+    out = report.Report()
+    boots = suite.group(tests)
+    hopeless = False
+    try:
+        for processors in (1, 2):
+            phase = [tests for tests in boots if guests.direct or tests[0].processors() == processors]
+            if not phase or (guests.direct and processors == 2):
+                continue
+            if hopeless:
+                out.not_run(sum(phase, []))
+                continue
+            count = 1 if guests.direct or processors == 2 else min(2, len(phase), os.cpu_count())
+            where = "this machine's KVM" if guests.direct else (
+                f"{count} emulated machine{'s' if count > 1 else ''} with KVM and {processors} "
+                f"processor{'s' if processors > 1 else ''}" + (" each" if count > 1 else "")
+            )  # fmt: skip
+            out.say(f"{sum(len(tests) for tests in phase)} tests in {len(phase)} boots, on {where}")
+            plan = Plan(phase)
+            workers = [Worker(guests, plan, out, processors) for _ in range(count)]
+            while any(worker.is_alive() for worker in workers):
+                workers[0].join(1)
+                for worker in workers[1:]:
+                    worker.join(0.1)
+                out.still([worker.guest.doing() for worker in workers if worker.guest])
+            if plan.error:
+                raise plan.error
+            hopeless = plan.hopeless
+            out.not_run(plan.left())
+        return out.end(guests.deaths)
+    finally:
+        if os.environ.get("KEEP", "") not in ("", "0"):
+            kept = machine.CACHE / "kept" / time.strftime("%Y%m%d-%H%M%S")
+            kept.parent.mkdir(exist_ok=True)
+            (machine.SHARE / "jobs").rename(kept)
+            out.say(f"job folders: kept/{kept.name} in the cache")
 
 
-def demo(guests):
+def demo(the_test, guests):
     """The demonstration behind "make run"."""
     interactive = sys.stdin.isatty()
-    the_test = suite.Test("demo", "demo.sh", 1, "", 120, True, ("mkfs.ext4",), (), (), 512)
-    guests.want([the_test])
     outcome = []
-    terminal = shell.Terminal(guests.machine()) if interactive else None
 
     def told(kind, what):
         if kind == "note":
@@ -199,12 +279,17 @@ def demo(guests):
                 print(f"It did not work: {what.why}", *what.console[-40:], sep="\n  | ", flush=True)
 
     start = time.monotonic()
-    print("Booting a guest on our Hyper-V host ...", flush=True)
+    where = "this machine's KVM" if guests.direct else "an emulated machine with KVM"
+    print(f"Booting a guest on our Hyper-V host, on {where} ...", flush=True)
+    below = guests.machine()
+    terminal = shell.Terminal(below) if interactive else None
+    guest = guests.prepare([the_test], shell=interactive)
     try:
-        guests.boot([the_test], told, shell=interactive)
+        guest.run(below, told)
     finally:
         if terminal:
             terminal.detach()
+        below.close()
     good = bool(outcome) and not any(verdict.why for verdict in outcome)
     print(f"{'Everything came back right' if good else 'FAILED'} ({time.monotonic() - start:.0f} s).", flush=True)
     return 0 if good else 1
@@ -215,21 +300,24 @@ def main():
     if command not in ("test", "list", "demo"):
         print(__doc__, file=sys.stderr)
         return 2
-    guests = None
     try:
-        if command != "demo":
-            tests = suite.choose(suite.load(boot.SUITES), os.environ)
+        if command == "demo":
+            kconfig = os.environ.get("KCONFIG") or FAST
+            if kconfig not in suite.KERNELS:
+                raise suite.Mistake(f"KCONFIG={kconfig}: guests run on {' or '.join(suite.KERNELS)}")
+            the_test = suite.Test(
+                "demo", "demo.sh", kconfig=kconfig, timeout=120 * suite.KERNELS[kconfig], tools=("mkfs.ext4",),
+                memory=512 if kconfig == FAST else 1024,
+            )  # fmt: skip
+            return demo(the_test, Guests([the_test]))
+        tests = suite.choose(suite.load(boot.SUITES), os.environ)
         if command == "list":
             print(*tests, sep="\n")
             return 0
-        guests = Guests(os.environ.get("KCONFIG") or FAST)
-        return test(tests, guests) if command == "test" else demo(guests)
+        return test(tests, Guests(tests))
     except (suite.Mistake, machine.Dead) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    finally:
-        if guests:
-            guests.close()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 import collections
 import contextlib
 import fcntl
+import itertools
 import os
 import pathlib
 import queue
@@ -19,6 +20,10 @@ L1_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "l1"
 
 KVM_CHECK_EXTENSION = 0xAE03
 KVM_CAP_HYPERV_SYNIC2 = 148
+
+
+# Of L1s, for their files.
+_numbers = itertools.count(1)
 
 
 class Dead(Exception):
@@ -38,14 +43,20 @@ def has_hyperv():
         return False
 
 
-def qemu(kernel, initrd):
-    """The command that boots L1."""
+def qemu(kernel, initrd, processors, memory, icount):
+    """The command that boots L1; memory in MiB."""
     share = "local,security_model=none,multidevs=remap"
+    # One instruction is one nanosecond, and idle time passes at once: figures repeat.
+    if icount:
+        accel = ["tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off", "-seed", "1"]
+        accel += ["-rtc", "base=2026-01-01,clock=vm"]
+    else:
+        accel = ["tcg,thread=multi,tb-size=512"]
     return [
         CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-        "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "EPYC-v4,+svm,+npt",
-        "-smp", "2,sockets=1,cores=2", "-m", "6G",
+        "-accel", *accel, "-cpu", "EPYC-v4,+svm,+npt",
+        "-smp", f"{processors},sockets=1,cores={processors}", "-m", f"{memory}M",
         "-kernel", kernel, "-initrd", initrd,
         # /l1 is the root file system without what is mounted on it.
         "-virtfs", f"{share},path=/l1,mount_tag=root,readonly=on",
@@ -60,26 +71,29 @@ def l1_image(files):
     entries.append(("bin/busybox", 0o755, pathlib.Path("/usr/bin/busybox").read_bytes()))
     entries.append(("bin/sh", 0o777, "busybox"))
     entries.append(("init", 0o755, (L1_FOLDER / "init").read_bytes()))
-    entries += [(f"hv/{path.name}", 0o755, path.read_bytes()) for path in files]
+    entries += [(f"hv/{name}", 0o755, path.read_bytes()) for name, path in files.items()]
     return cpio.archive(entries)
 
 
 class Machine:
     """A running agent (tests/l1/agent.sh), on this machine or in L1."""
 
-    def __init__(self, files, kernel=None):
-        """files are what guests need, for "@name" in argv; kernel is L1's, if one is wanted."""
-        files = [*files, L1_FOLDER / "agent.sh", L1_FOLDER / "peer.py"]
+    def __init__(self, files, kernel=None, processors=2, memory=6144, icount=False):
+        """files are what guests need, by their names in argv; kernel is L1's, if one is wanted,
+        which then has so many processors and MiB of memory."""
+        files = {**files, "agent.sh": L1_FOLDER / "agent.sh", "peer.py": L1_FOLDER / "peer.py"}
         if kernel:
-            initrd = SHARE / "l1.cpio"
+            # QEMU reads it before L1 says anything; no other machine must overwrite it until then.
+            initrd = SHARE / f"l1-{next(_numbers)}.cpio"
             initrd.write_bytes(l1_image(files))
-            command = qemu(kernel, initrd)
+            command = qemu(kernel, initrd, processors, memory, icount)
         else:
+            initrd = None
             bin_folder = SHARE / "bin"
             bin_folder.mkdir(exist_ok=True)
-            for path in files:
-                (bin_folder / path.name).unlink(missing_ok=True)
-                (bin_folder / path.name).symlink_to(path)
+            for name, path in files.items():
+                (bin_folder / name).unlink(missing_ok=True)
+                (bin_folder / name).symlink_to(path)
             command = ["unshare", "--net", "bash", bin_folder / "agent.sh", SHARE, bin_folder]
         self.log = collections.deque(maxlen=100)
         self.raw = None
@@ -90,7 +104,11 @@ class Machine:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
-        self.expect("ready", 60)
+        try:
+            self.expect("ready", 1200 if icount else 120)
+        finally:
+            if initrd:
+                initrd.unlink()
 
     def _read(self):
         pending = b""
@@ -114,7 +132,12 @@ class Machine:
             self._process.stdin.write(data)
             self._process.stdin.flush()
         except OSError as error:
-            raise Dead(f"the machine that runs the guests ended ({error})", self.log) from None
+            raise self._dead(f"ended ({error})") from None
+
+    def _dead(self, what):
+        """What is wrong, in one line with the last one that it printed."""
+        last = next((line for line in reversed(self.log) if line.strip()), "nothing")
+        return Dead(f"the machine that runs the guests {what}; the last that it said: {last}", self.log)
 
     def command(self, line):
         self.send(line.encode() + b"\n")
@@ -126,7 +149,7 @@ class Machine:
         except queue.Empty:
             return None
         if message is None:
-            raise Dead("the machine that runs the guests ended", self.log)
+            raise self._dead("ended")
         if message.startswith("error "):
             raise Dead(message.removeprefix("error "), self.log)
         return message
@@ -137,7 +160,7 @@ class Machine:
             if self.poll(left) == message:
                 return
         self.close()
-        raise Dead(f"the machine that runs the guests does not say '{message}' within {seconds} s", self.log)
+        raise self._dead(f"does not say '{message}' within {seconds} s")
 
     def close(self):
         """Ends it; asks first, so that it can clean up."""

@@ -2,6 +2,8 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # boot: own
+# kconfig: fast
+# alone: yes
 # breaks-with: a sleep of 6 s before READY in tests/guest/init (seen)
 #
 # From the VMM's start until drivers are loaded and their devices are there.

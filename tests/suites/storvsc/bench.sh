@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# kconfig: fast
+# alone: yes
 # timeout: 120
 # tools: fio
 # breaks-with: a sleep of 50 ms per request in the VMM

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a run prints, and the verdicts that it counts."""
+
+import json
+import re
+import threading
+import time
+
+from . import boot, machine
+
+# Figures of two equal runs may differ by so much of the larger one.
+AGREE = 0.02
+# Seconds without a line, until one says what is going on.
+SILENCE = 60
+
+
+class Listener:
+    """Hears about one boot; prints a test's lines together, however many boots there are."""
+
+    def __init__(self, report):
+        self._report = report
+        self._lines = []
+
+    def __call__(self, kind, what):
+        if kind == "note":
+            self._lines.append(f"     {what}")
+        elif kind == "verdict":
+            lines, self._lines = self._lines, []
+            self._report.verdict(what, lines)
+
+    def flush(self):
+        if self._lines:
+            self._report.print(*self._lines)
+        self._lines = []
+
+
+class Report:
+    """Prints what happens and counts. Its methods may be called from any thread."""
+
+    def __init__(self):
+        self.ready = []
+        self._lock = threading.RLock()
+        self._verdicts = {}
+        self._figures = {}
+        self._spoken = time.monotonic()
+
+    def listener(self):
+        return Listener(self)
+
+    def print(self, *lines):
+        with self._lock:
+            print(*lines, sep="\n", flush=True)
+            self._spoken = time.monotonic()
+
+    def say(self, text):
+        self.print(f"     {text}")
+
+    def still(self, doing):
+        """Says what takes so long, if nothing was said for a while."""
+        if doing and time.monotonic() - self._spoken > SILENCE:
+            self.say("still at " + ", ".join(f"{what} ({seconds:.0f} s)" for what, seconds in doing))
+
+    def verdict(self, verdict, notes=()):
+        test, why = verdict.test, verdict.why
+        failed = bool(why)
+        text = f"{test} {verdict.seconds:.1f} s"
+        if test.must_fail:
+            failed = not re.search(test.must_fail, why)
+            why = f"what it provoked was not noticed: /{test.must_fail}/ but '{why}'"
+        elif test.xfail:
+            spot, reason = test.xfail
+            if not why:
+                failed, why = True, f"passed, but C is expected to fail: {spot}"
+            elif re.search(reason, why):
+                failed = False
+                text += f" (fails with C as expected: {spot})"
+            else:
+                why += f" (C is expected to fail by {spot}, with another reason: {reason})"
+        with self._lock:
+            self._verdicts[test] = {
+                "name": test.name, "vcpus": test.vcpus, "kconfig": test.kconfig,
+                "result": "fail" if failed else "pass", "why": why if failed else "",
+                "seconds": round(verdict.seconds, 2),
+            }  # fmt: skip
+            for name, (value, unit) in verdict.figures.items():
+                self._figures.setdefault((test.name, name, unit), {})[test] = value
+            if failed:
+                self.print(*notes, f"FAIL {test}: {why}", *(f"     | {line}" for line in verdict.console[-100:]))
+            else:
+                self.print(*notes, f"ok   {text}")
+
+    def not_run(self, tests):
+        for test in tests:
+            self.verdict(boot.Verdict(test, "not run: no test began in three boots", 0, [], False))
+
+    def _compare(self):
+        """Figures of equal runs have to agree."""
+        for (_, name, unit), values in self._figures.items():
+            rounds = {test: value for test, value in values.items() if test.round}
+            if len(rounds) < 2:
+                continue
+            low, high = min(rounds.values()), max(rounds.values())
+            apart = (high - low) / high if high else 0
+            test = max(rounds, key=lambda test: test.round)
+            text = f"{test.name}: {name} {low:g} and {high:g} {unit}: {100 * apart:.2f} % apart"
+            if apart <= AGREE:
+                self.say(text)
+                continue
+            why = f"{text}, and {100 * AGREE:.0f} % are allowed"
+            self._verdicts[test].update(result="fail", why=why)
+            self.print(f"FAIL {why}")
+
+    def end(self, deaths):
+        """Writes the results; returns the exit status."""
+        self._compare()
+        tests = list(self._verdicts.values())
+        failed = sum(test["result"] == "fail" for test in tests)
+        figures = [
+            {"test": name, "figure": figure, "unit": unit, "values": list(values.values())}
+            for (name, figure, unit), values in self._figures.items()
+        ]
+        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": tests, "figures": figures}
+        (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
+        self.print(f"{len(tests) - failed} passed, {failed} failed")
+        return 0 if tests and not failed else 1
