@@ -2,8 +2,6 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-# Guests with two processors are not reliable yet under QEMU's emulation: by hand only.
-VCPUS ?= 1
 export SUITE TEST VCPUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
 
 .PHONY: help run test check kernel root host
@@ -16,7 +14,7 @@ help:
 	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG (default: fast)'
 	@echo
 	@echo 'SUITE=storvsc TEST=ext4           choose tests'
-	@echo 'VCPUS=2        on two processors (default: 1; VCPUS="1 2" for both)'
+	@echo 'VCPUS=2        only on two processors (default: on one and on two)'
 	@echo 'KCONFIG=debug  on the kernel with lockdep, KASAN, kmemleak, ... (default: fast, and some tests on debug)'
 	@echo 'SOAK=1         all tests on both kernels'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'

@@ -236,7 +236,7 @@ def test(tests, guests):
             if hopeless:
                 out.not_run(sum(phase, []))
                 continue
-            count = 1 if guests.direct or processors == 2 else min(2, len(phase), os.cpu_count())
+            count = 1 if guests.direct else min(2, len(phase), os.cpu_count())
             where = "this machine's KVM" if guests.direct else (
                 f"{count} emulated machine{'s' if count > 1 else ''} with KVM and {processors} "
                 f"processor{'s' if processors > 1 else ''}" + (" each" if count > 1 else "")
