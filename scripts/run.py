@@ -229,14 +229,14 @@ def test(tests, guests):
     boots = suite.group(tests)
     hopeless = False
     try:
-        for processors in (1, 2):
-            phase = [tests for tests in boots if guests.direct or tests[0].processors() == processors]
-            if not phase or (guests.direct and processors == 2):
-                continue
+        phases = {}
+        for tests in boots:
+            phases.setdefault((1, True) if guests.direct else tests[0].phase(), []).append(tests)
+        for (processors, alone), phase in sorted(phases.items()):
             if hopeless:
                 out.not_run(sum(phase, []))
                 continue
-            count = 1 if guests.direct else min(2, len(phase), os.cpu_count())
+            count = 1 if alone else min(2, len(phase), os.cpu_count())
             where = "this machine's KVM" if guests.direct else (
                 f"{count} emulated machine{'s' if count > 1 else ''} with KVM and {processors} "
                 f"processor{'s' if processors > 1 else ''}" + (" each" if count > 1 else "")

@@ -40,7 +40,7 @@ class Test:
     must_fail: str = ""
     host: tuple = ()
     memory: int = 512
-    # It measures: nothing else runs at the same time, and the machine has two processors.
+    # It measures: nothing else runs at the same time.
     alone: bool = False
     # It runs every time on the debug kernel too.
     smoke: bool = False
@@ -57,15 +57,16 @@ class Test:
             where += f", run {self.round}"
         return f"{self.name} [{where}]"
 
-    def processors(self):
-        """How many the machine has that runs its guest."""
-        return 2 if self.vcpus > 1 or self.alone else 1
+    def phase(self):
+        """Tests with the same key may run at the same time: how many processors the machine below
+        the guest has, and whether there is one machine only."""
+        return min(self.vcpus, 2), self.alone
 
     def boot(self):
         """Tests with the same key may share a boot."""
         # A boot of the debug kernel takes a minute: there suites share one.
         group = self.name if self.own else "" if self.kconfig == "debug" else self.name.partition("/")[0]
-        return (self.kconfig, self.vcpus, self.host, self.memory, self.processors(), self.round, group)
+        return (self.kconfig, self.vcpus, self.host, self.memory, self.alone, self.round, group)
 
 
 def header(path):
