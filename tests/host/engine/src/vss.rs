@@ -14,7 +14,7 @@ use crate::ring::Packet;
 pub const INTERFACE: Guid = Guid::new("35fa2e29-ea23-4236-96ae-3a6ebacba440");
 const INSTANCE: Guid = Guid::new("2450ee40-33bf-4fbd-892e-9fb06e9214cf");
 
-const MESSAGE: u16 = 7;
+const MESSAGE: u16 = 5;
 const VERSIONS: &[Version] = &[Version::new(5, 0)];
 
 const HOT_BACKUP: u8 = 2;
