@@ -15,6 +15,7 @@
 pub mod bus;
 pub mod device;
 pub mod disk;
+pub mod echo;
 pub mod guid;
 pub mod heartbeat;
 pub mod ic;
@@ -23,6 +24,7 @@ pub mod message;
 pub mod netvsp;
 pub mod ring;
 pub mod rndis;
+pub mod services;
 pub mod shutdown;
 pub mod storvsp;
 pub mod trace;

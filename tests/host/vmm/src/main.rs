@@ -30,6 +30,7 @@ use clap::{Parser, ValueEnum};
 use hvengine::disk::{Backing, Disk, DiskConfig, MemoryBacking};
 use hvengine::heartbeat::Heartbeat;
 use hvengine::netvsp::{NetConfig, Netvsp};
+use hvengine::services;
 use hvengine::shutdown::Shutdown;
 use hvengine::storvsp::Storvsp;
 use hvengine::{Host, Level, Trace, Version};
@@ -75,6 +76,9 @@ struct Options {
     /// The network card's TAP, which must exist: NAME[,mac=XX:XX:XX:XX:XX:XX].
     #[arg(long, value_name = "TAP")]
     nic: Option<String>,
+    /// Another device besides heartbeat and shutdown.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(services::NAMES))]
+    service: Vec<String>,
     /// The highest VMBus version that the host speaks.
     #[arg(long, value_name = "VERSION", default_value = "6.0")]
     vmbus_max: Version,
@@ -283,6 +287,13 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     host.add("shutdown", Box::new(Shutdown::new()));
     if !disks.is_empty() {
         host.add("scsi0", Box::new(Storvsp::new(0, disks)));
+    }
+    for (n, what) in options.service.iter().enumerate() {
+        if options.service[..n].contains(what) {
+            bail!("--service {what}: twice");
+        }
+        let Some((name, device)) = services::make(what) else { bail!("--service {what}") };
+        host.add(name, device);
     }
     let mut taps = Vec::new();
     if let Some(what) = &options.nic {
