@@ -17,12 +17,12 @@ bound() { [ -e $device/driver ] && [ "$(readlink -f $device/driver)" = $driver ]
 modprobe "$(cat $device/modalias)" || fail "no module for $(cat $device/modalias)"
 [ -e $driver ] || fail "the alias loads another module than hvrust_sample"
 bound || fail "hvrust_sample does not bind to the echo device"
-dmesg | grep -qF "hvrust_sample $id: bound to echo" || fail "probe does not get the information of the table's entry"
+dmesg | grep -F "hvrust_sample $id: bound to echo" || fail "probe does not get the information of the table's entry"
 dmesg | grep -F 'all came back' || fail "the packets of probe did not come back"
 
 echo $id >$driver/unbind
 not bound || fail "still bound after unbind"
-dmesg | grep -qF 'unbound: sent=64' || fail "the driver's unbind was not called"
+dmesg | grep -F 'unbound: sent=64' || fail "the driver's unbind was not called"
 [ ! -e /sys/kernel/debug/hvrust_sample-$id ] || fail "the files of debugfs are still there"
 echo $id >$driver/bind
 bound || fail "not bound again"
