@@ -31,7 +31,7 @@ ICOUNT_FACTOR = 40
 # KASAN does not see the host.
 APPEND = {
     "fast": "loglevel=5 printk.time=1",
-    "debug": "loglevel=5 printk.time=1 page_poison=1 rcupdate.rcu_cpu_stall_timeout=60",
+    "debug": "loglevel=5 printk.time=1 page_poison=1",
 }
 
 
