@@ -224,6 +224,12 @@ impl Bench {
         self.with(|device, io| device.opened(io, 0));
     }
 
+    /// The guest closes a sub-channel.
+    pub fn close(&mut self, channel: usize) {
+        self.slots[channel].open = None;
+        self.with(|device, io| device.closed(io, channel));
+    }
+
     /// Whether the guest broke a rule.
     pub fn dead(&self) -> bool {
         self.slots[0].open.as_ref().unwrap().dead
