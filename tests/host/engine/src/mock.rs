@@ -224,7 +224,7 @@ impl Bench {
         self.with(|device, io| device.opened(io, 0));
     }
 
-    /// The guest closes a sub-channel.
+    /// The guest closes a channel.
     pub fn close(&mut self, channel: usize) {
         self.slots[channel].open = None;
         self.with(|device, io| device.closed(io, channel));
