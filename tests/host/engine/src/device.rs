@@ -338,7 +338,7 @@ pub trait Device: Send {
     fn packet(&mut self, io: &mut Io<'_>, channel: usize, packet: Packet) -> Result<(), Violation>;
 
     /// Whether the host takes packets of this channel now. A device that answers no and later yes
-    /// reads what has gathered by itself, with [`service`].
+    /// has itself served then: the guest may not signal again.
     fn is_reading(&self, _channel: usize) -> bool {
         true
     }

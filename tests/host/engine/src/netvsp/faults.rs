@@ -1,7 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What no correct host does: packets and answers that break the protocol towards the guest, one
-//! at a time or many, when the control line asks for them.
+//! at a time or many, when the control line asks for them with `bad KIND [COUNT]`.
+//!
+//! At once, on the primary channel:
+//! - a message in the receive buffer with a wrong length (`length-short`, `length-long`), place of
+//!   the frame (`data-offset`, `data-length`), a frame of four bytes (`frame-short`), wrong place
+//!   of the per-packet information (`info-offset`, `info-length`) or a wrong item in it
+//!   (`item-long`, `item-empty`, `item-offset`); one of several parts without the others
+//!   (`part-first`, `part-middle`);
+//! - ranges that are not in the receive buffer or longer than a section (`range-outside`,
+//!   `range-wraps`, `range-long`), another number of them than there are (`ranges-none`,
+//!   `ranges-many`, `ranges-huge`, `ranges-negative`);
+//! - a table for sending with wrong entries, size or place (`table-entry`, `table-huge-entry`,
+//!   `table-count`, `table-offset`);
+//! - unknown or missing message types (`type`, `type-short`, `type-in-buffer`), completions of
+//!   what was not sent (`completion-unknown`, `completion-empty`).
+//!
+//! With the next completion or answers to control messages: `completion-twice`; `answer-id` (one
+//! that nobody waits for comes first), `answer-status`, `answer-short`, `answer-lost`.
+//!
+//! As fast as the guest takes them: `link-flood`, 1000 link changes unless the count says other.
 
 use super::channels::Allocation;
 use super::counters::Counter;
@@ -173,7 +192,7 @@ impl Netvsp {
                 io.complete(PRIMARY, UNKNOWN_ID, &done[..size]);
             }
             "completion-empty" => io.complete(PRIMARY, UNKNOWN_ID, &[]),
-            // Segments that came as one, without the last; and more than a packet can be.
+            // Segments that came as one, without the others.
             "part-first" => {
                 let first = self.harmless(PPI_ID, ID_FIRST);
                 return self.announce_bad(io, &[&first], &announcement[..size]);

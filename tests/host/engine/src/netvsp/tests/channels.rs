@@ -185,6 +185,39 @@ fn completions_belong_to_their_channel() {
 }
 
 #[test]
+fn a_closed_channel_gives_its_sections_back() {
+    let mut guest = with_queues(2);
+    assert_eq!(guest.set(RSS, &parameters(0, TYPES, &[1])), 0);
+    guest.arrive(VnetHeader::default(), &vec![Shape::TCP4.frame(); 20]);
+    assert_eq!(guest.peek_on(1).len(), 20);
+    guest.owed.clear();
+    guest.bench.close(1);
+    // What would go there goes to the primary channel; all but the reserved sections are free.
+    let count = RECEIVE_BUFFER / 1728 - 16;
+    guest.arrive(VnetHeader::default(), &vec![Shape::TCP4.frame(); count]);
+    assert_eq!(guest.peek_on(0).len(), count);
+    assert_eq!(guest.count("rx_no_channel"), count as u64);
+    guest.arrive(VnetHeader::default(), &[Shape::TCP4.frame()]);
+    assert_eq!(guest.peek_on(0).len(), 0);
+    guest.give_back();
+    assert_eq!(guest.peek_on(0).len(), 1);
+    assert!(!guest.bench.dead());
+}
+
+#[test]
+fn the_table_comes_when_the_version_wants_it() {
+    // Before 6.1 the guest looks for it behind the shorter message.
+    let config = NetConfig { queues: 2, max_version: version::V5, ..NetConfig::default() };
+    let mut guest = Guest::running(config);
+    guest.ask(&[SUBCHANNEL, ALLOCATE, 1]);
+    guest.bench.open_next();
+    guest.bench.kick();
+    let packet = guest.bench.guest_recv().unwrap();
+    assert_eq!(packet.data[..12], bytes(&[SEND_INDIRECTION_TABLE, 16, OLD_MESSAGE as u32]));
+    assert_eq!(word(&packet.data[OLD_MESSAGE..], 1), 1);
+}
+
+#[test]
 fn segments_arrive_as_one() {
     let large = |shape: &Shape, size: u16| VnetHeader {
         flags: 1,
