@@ -64,6 +64,7 @@ copy_programs() { # FOLDER PROGRAM...
 # Separate sets, because unpacking is time in each boot; fio brings 60 MB of libraries.
 declare -A sets=(
 	[fio]="fio"
+	[hyperv]="hv_kvp_daemon hv_vss_daemon"
 	[net]="iperf3 socat ethtool ping"
 	[disk]="mkfs.ext4 e2fsck sg_inq sg_vpd sg_readcap sg_luns sg_sync sg_modes sg_unmap"
 )
