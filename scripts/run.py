@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST=, VCPUS=, KCONFIG=, SOAK= and ICOUNT= choose
+    run.py test     the tests that SUITE=, TEST=, VCPUS= and ICOUNT= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration: fast, debug. KEEP=1 puts the job folders
-of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2
-for a mistake in the call or the set-up.
+KCONFIG= names the guests' kernel configuration (fast). KEEP=1 puts the job folders of the
+run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
+mistake in the call or the set-up.
 """
 
 import itertools
@@ -66,13 +66,12 @@ class Guests:
         if not hvhost.exists():
             raise suite.Mistake(f"{hvhost} is missing: scripts/host.sh makes it")
         self._files = {"hvhost": hvhost}
-        configs = {test.kconfig for test in tests}
-        for config in sorted(configs if self.direct else configs | {FAST}, reverse=True):
-            self._make("kernel.sh", config)
-        for config in configs:
-            self._make("image.sh", f"{config}{tree}")
-            self._files[f"vmlinux-{config}"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
-            self._files[f"base-{config}.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
+        config = os.environ.get("KCONFIG") or FAST
+        for kernel in sorted({config} if self.direct else {config, FAST}):
+            self._make("kernel.sh", kernel)
+        self._make("image.sh", f"{config}{tree}")
+        self._files["vmlinux"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
+        self._files["base.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
         if not self.direct:
             self._make("qemu.sh")
         tools = machine.CACHE / "image/tools"
@@ -137,7 +136,7 @@ class Plan:
         """
         with self._changed:
             self._running.remove(tests)
-            if guest.remaining() and not suite.only_leaks(guest.remaining()):
+            if guest.remaining():
                 self._waiting.insert(0, guest.remaining())
             began = any(verdict.began for verdict in guest.verdicts.values())
             self._useless = 0 if began else self._useless + 1
@@ -212,8 +211,7 @@ class Worker(threading.Thread):
             # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
             self._guests.deaths.append(lost.test)
             del guest.verdicts[lost.test]
-            then = "leaks were not looked for" if suite.only_leaks([lost.test]) else "the test runs once more"
-            told("note", f"{lost.test}: {death}; {then}")
+            told("note", f"{lost.test}: {death}; the test runs once more")
             for line in lost.console[-100:]:
                 told("note", f"| {line}")
 
@@ -302,13 +300,7 @@ def main():
         return 2
     try:
         if command == "demo":
-            kconfig = os.environ.get("KCONFIG") or FAST
-            if kconfig not in suite.KERNELS:
-                raise suite.Mistake(f"KCONFIG={kconfig}: guests run on {' or '.join(suite.KERNELS)}")
-            the_test = suite.Test(
-                "demo", "demo.sh", kconfig=kconfig, timeout=120 * suite.KERNELS[kconfig], tools=("mkfs.ext4",),
-                memory=512 if kconfig == FAST else 1024,
-            )  # fmt: skip
+            the_test = suite.Test("demo", "demo.sh", timeout=120, tools=("mkfs.ext4",))
             return demo(the_test, Guests([the_test]))
         tests = suite.choose(suite.load(boot.SUITES), os.environ)
         if command == "list":

@@ -7,7 +7,7 @@ import pathlib
 import re
 import time
 
-from . import cpio, machine, suite
+from . import cpio, machine
 
 GUEST_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "guest"
 SUITES = pathlib.Path(__file__).resolve().parents[2] / "tests" / "suites"
@@ -26,13 +26,6 @@ END_WITHIN = 30
 GRACE = 20
 # With ICOUNT=1 the machine's clock goes this much slower than ours, at the worst.
 ICOUNT_FACTOR = 40
-# Kernel parameters by configuration. Warnings have to reach the console, with the
-# kernel's time in front. Poison shows what a host writes to pages that were given back:
-# KASAN does not see the host.
-APPEND = {
-    "fast": "loglevel=5 printk.time=1",
-    "debug": "loglevel=5 printk.time=1 page_poison=1",
-}
 
 
 @dataclasses.dataclass
@@ -76,13 +69,9 @@ class Boot:
         self.tests = tests
         self.shell = shell
         first = tests[0]
-        # What takes long there, as seconds of ours.
-        self._slow = suite.KERNELS[first.kconfig]
+        # Seconds of ours for one of the guest.
         self._real = ICOUNT_FACTOR if first.icount else 1
-        job = (
-            f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
-            f"export KCONFIG={first.kconfig} SLOW={self._slow}\n"
-        )
+        job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
         lines = [f"{t.timeout} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
         entries = [
@@ -93,15 +82,15 @@ class Boot:
             ("hv/list", 0o644, "".join(lines).encode()),
             *cpio.files(SUITES, "hv/tests"),
             ("hv/tests/demo.sh", 0o644, (GUEST_FOLDER / "demo.sh").read_bytes()),
-            ("hv/tests/kmemleak.sh", 0o644, (GUEST_FOLDER / "kmemleak.sh").read_bytes()),
         ]
         (self.dir / "job.cpio").write_bytes(cpio.archive(entries))
-        limit = (READY_WITHIN + END_WITHIN) * self._slow + sum(t.timeout + GRACE for t in tests)
-        argv = ["@hvhost", "--kernel", f"@vmlinux-{first.kconfig}", "--initrd", f"@base-{first.kconfig}.cpio"]
+        limit = READY_WITHIN + END_WITHIN + sum(t.timeout + GRACE for t in tests)
+        argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
         for name in tools:
             argv += ["--initrd", f"@tools-{name}.cpio"]
         argv += ["--initrd", f"jobs/{number}/job.cpio"]
-        argv += ["--append", APPEND[first.kconfig]]
+        # Warnings have to reach the console, with the kernel's time in front.
+        argv += ["--append", "loglevel=5 printk.time=1"]
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
@@ -142,7 +131,7 @@ class Boot:
 
     def _within(self, seconds):
         """Our seconds for something that is no test."""
-        return seconds * self._slow * self._real
+        return seconds * self._real
 
     def doing(self):
         """What it does now, and for how many seconds."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
-# kconfig: fast
 # timeout: 300
 # boot: own
 # tools: fio
