@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST=, VCPUS=, KCONFIG=, SOAK= and ICOUNT= choose
+    run.py test     the tests that SUITE=, TEST= and VCPUS= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration: fast, debug. KEEP=1 puts the job folders
-of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2
-for a mistake in the call or the set-up.
+KCONFIG= names the guests' kernel configuration (fast). KEEP=1 puts the job folders of the
+run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
+mistake in the call or the set-up.
 """
 
 import itertools
@@ -48,7 +48,6 @@ class Guests:
         # A tree of the user's own is built beside Debian's.
         tree = "-ksrc" if os.environ.get("KSRC") else ""
         self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
-        self._icount = any(test.icount for test in tests)
         self._memory = max(test.memory for test in tests) + L1_MEMORY
         self._folders = itertools.count(1)
         # Tests that ran when the machine below their guest died.
@@ -59,20 +58,17 @@ class Guests:
         self.direct = machine.has_hyperv() if choice == "" else choice == "kvm"
         if self.direct and not machine.has_hyperv():
             raise suite.Mistake("HOST=kvm: /dev/kvm is missing or has no Hyper-V emulation; use HOST=tcg")
-        if self._icount:
-            self.direct = False
 
         hvhost = machine.CACHE / "host-target/release/hvhost"
         if not hvhost.exists():
             raise suite.Mistake(f"{hvhost} is missing: scripts/host.sh makes it")
         self._files = {"hvhost": hvhost}
-        configs = {test.kconfig for test in tests}
-        for config in sorted(configs if self.direct else configs | {FAST}, reverse=True):
-            self._make("kernel.sh", config)
-        for config in configs:
-            self._make("image.sh", f"{config}{tree}")
-            self._files[f"vmlinux-{config}"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
-            self._files[f"base-{config}.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
+        config = os.environ.get("KCONFIG") or FAST
+        for kernel in sorted({config} if self.direct else {config, FAST}):
+            self._make("kernel.sh", kernel)
+        self._make("image.sh", f"{config}{tree}")
+        self._files["vmlinux"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
+        self._files["base.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
         if not self.direct:
             self._make("qemu.sh")
         tools = machine.CACHE / "image/tools"
@@ -98,7 +94,7 @@ class Guests:
         for last in (False, True):
             try:
                 return machine.Machine(
-                    self._files, None if self.direct else self._l1_kernel, processors, self._memory, self._icount
+                    self._files, None if self.direct else self._l1_kernel, processors, self._memory
                 )
             except machine.Dead:
                 if last:
@@ -137,7 +133,7 @@ class Plan:
         """
         with self._changed:
             self._running.remove(tests)
-            if guest.remaining() and not suite.only_leaks(guest.remaining()):
+            if guest.remaining():
                 self._waiting.insert(0, guest.remaining())
             began = any(verdict.began for verdict in guest.verdicts.values())
             self._useless = 0 if began else self._useless + 1
@@ -187,9 +183,6 @@ class Worker(threading.Thread):
                 self.guest = self._guests.prepare(tests)
                 self._boot(self.guest, told)
                 told.flush()
-                if tests[0].icount:
-                    # What ran in a machine before changes what it costs after.
-                    self._close()
                 self._plan.done(tests, self.guest)
                 self.guest = None
         except Exception as error:  # A thread's last words would be lost otherwise.
@@ -212,8 +205,7 @@ class Worker(threading.Thread):
             # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
             self._guests.deaths.append(lost.test)
             del guest.verdicts[lost.test]
-            then = "leaks were not looked for" if suite.only_leaks([lost.test]) else "the test runs once more"
-            told("note", f"{lost.test}: {death}; {then}")
+            told("note", f"{lost.test}: {death}; the test runs once more")
             for line in lost.console[-100:]:
                 told("note", f"| {line}")
 
@@ -302,13 +294,7 @@ def main():
         return 2
     try:
         if command == "demo":
-            kconfig = os.environ.get("KCONFIG") or FAST
-            if kconfig not in suite.KERNELS:
-                raise suite.Mistake(f"KCONFIG={kconfig}: guests run on {' or '.join(suite.KERNELS)}")
-            the_test = suite.Test(
-                "demo", "demo.sh", kconfig=kconfig, timeout=120 * suite.KERNELS[kconfig], tools=("mkfs.ext4",),
-                memory=512 if kconfig == FAST else 1024,
-            )  # fmt: skip
+            the_test = suite.Test("demo", "demo.sh", timeout=120, tools=("mkfs.ext4",))
             return demo(the_test, Guests([the_test]))
         tests = suite.choose(suite.load(boot.SUITES), os.environ)
         if command == "list":

@@ -7,7 +7,7 @@ import pathlib
 import re
 import time
 
-from . import cpio, machine, suite
+from . import cpio, machine
 
 GUEST_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "guest"
 SUITES = pathlib.Path(__file__).resolve().parents[2] / "tests" / "suites"
@@ -24,15 +24,6 @@ READY_WITHIN = 60
 END_WITHIN = 30
 # What a test gets over its own timeout, which the guest enforces while it can.
 GRACE = 20
-# With ICOUNT=1 the machine's clock goes this much slower than ours, at the worst.
-ICOUNT_FACTOR = 40
-# Kernel parameters by configuration. Warnings have to reach the console, with the
-# kernel's time in front. Poison shows what a host writes to pages that were given back:
-# KASAN does not see the host.
-APPEND = {
-    "fast": "loglevel=5 printk.time=1",
-    "debug": "loglevel=5 printk.time=1 page_poison=1",
-}
 
 
 @dataclasses.dataclass
@@ -44,8 +35,6 @@ class Verdict:
     seconds: float
     console: list
     began: bool = True
-    # What it measured: name -> (value, unit).
-    figures: dict = dataclasses.field(default_factory=dict)
 
 
 class Tail:
@@ -76,13 +65,7 @@ class Boot:
         self.tests = tests
         self.shell = shell
         first = tests[0]
-        # What takes long there, as seconds of ours.
-        self._slow = suite.KERNELS[first.kconfig]
-        self._real = ICOUNT_FACTOR if first.icount else 1
-        job = (
-            f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
-            f"export KCONFIG={first.kconfig} SLOW={self._slow}\n"
-        )
+        job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
         lines = [f"{t.timeout} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
         entries = [
@@ -93,15 +76,15 @@ class Boot:
             ("hv/list", 0o644, "".join(lines).encode()),
             *cpio.files(SUITES, "hv/tests"),
             ("hv/tests/demo.sh", 0o644, (GUEST_FOLDER / "demo.sh").read_bytes()),
-            ("hv/tests/kmemleak.sh", 0o644, (GUEST_FOLDER / "kmemleak.sh").read_bytes()),
         ]
         (self.dir / "job.cpio").write_bytes(cpio.archive(entries))
-        limit = (READY_WITHIN + END_WITHIN) * self._slow + sum(t.timeout + GRACE for t in tests)
-        argv = ["@hvhost", "--kernel", f"@vmlinux-{first.kconfig}", "--initrd", f"@base-{first.kconfig}.cpio"]
+        limit = READY_WITHIN + END_WITHIN + sum(t.timeout + GRACE for t in tests)
+        argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
         for name in tools:
             argv += ["--initrd", f"@tools-{name}.cpio"]
         argv += ["--initrd", f"jobs/{number}/job.cpio"]
-        argv += ["--append", APPEND[first.kconfig]]
+        # Warnings have to reach the console, with the kernel's time in front.
+        argv += ["--append", "loglevel=5 printk.time=1"]
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
@@ -116,13 +99,12 @@ class Boot:
         self._marked = ""
         self._current = None
         self._began = 0.0
-        self._figures = {}
         self._result = {}
 
     def run(self, host, told):
         """Runs it on a machine; told(kind, text or Verdict) hears what happens, live."""
         host.command(f"{'shell' if self.shell else 'run'} {self.number}")
-        deadline = time.monotonic() + self._within(READY_WITHIN)
+        deadline = time.monotonic() + READY_WITHIN
         self._began = time.monotonic()
         ended = killed = None
         while ended is None:
@@ -133,16 +115,12 @@ class Boot:
             if time.monotonic() > deadline and not killed:
                 killed = self._what_hangs()
                 host.command("kill")
-                deadline = time.monotonic() + self._within(END_WITHIN)
+                deadline = time.monotonic() + END_WITHIN
             elif time.monotonic() > deadline:
                 raise machine.Dead("the VMM cannot be killed")
         self._follow(told)
         self._finish(ended, killed, told)
         return self._result
-
-    def _within(self, seconds):
-        """Our seconds for something that is no test."""
-        return seconds * self._slow * self._real
 
     def doing(self):
         """What it does now, and for how many seconds."""
@@ -178,25 +156,20 @@ class Boot:
             now = time.monotonic()
             if word == "READY":
                 told("ready", self)
-                deadline = now + self._within(READY_WITHIN)
+                deadline = now + READY_WITHIN
             elif word == "BEGIN":
                 self._current = next((t for t in self.tests if t.name == rest), None)
                 self._began = now
-                self._figures = {}
                 if self._current:
-                    deadline = now + (self._current.timeout + GRACE) * self._real
+                    deadline = now + self._current.timeout + GRACE
             elif word in ("PASS", "FAIL") and self._current:
                 why = "" if word == "PASS" else rest or "it does not say why"
                 self._judge(self._current, why, now - self._began, told)
                 self._current = None
                 self._began = now
-                deadline = now + self._within(END_WITHIN)
+                deadline = now + END_WITHIN
             elif word == "NOTE":
                 told("note", rest)
-            elif word == "FIGURE":
-                name, value, unit = rest.split(" ", 2)
-                self._figures[name] = (float(value), unit)
-                told("note", f"{self._current}: {name} {value} {unit}")
             elif word == "SHELL":
                 told("shell", self)
                 deadline = float("inf")
@@ -206,15 +179,15 @@ class Boot:
         bad = next(filter(BAD_LINE.match, self.console_of(test)), None)
         if bad and not why:
             why = f"the kernel's log: {bad}"
-        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures)
+        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test))
         told("verdict", self.verdicts[test])
 
     def _what_hangs(self):
         if self._current:
             return f"no end after {self._current.timeout} s, and the guest does not stop it"
         if self.verdicts:
-            return f"the guest does not power off within {self._within(END_WITHIN)} s after its tests"
-        return f"the guest is not ready within {self._within(READY_WITHIN)} s"
+            return f"the guest does not power off within {END_WITHIN} s after its tests"
+        return f"the guest is not ready within {READY_WITHIN} s"
 
     def _finish(self, status, killed, told):
         """The end of the boot decides about a test without verdict, and may spoil the last one."""

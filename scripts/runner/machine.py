@@ -43,19 +43,15 @@ def has_hyperv():
         return False
 
 
-def qemu(kernel, initrd, processors, memory, icount):
+def qemu(kernel, initrd, processors, memory):
     """The command that boots L1; memory in MiB."""
     share = "local,security_model=none,multidevs=remap"
     # All processors in one thread: with one each, L1 or a guest with two processors dies now and
     # then (an interrupt arrives right after #VMEXIT, where GIF is 0), also with our patches.
-    accel = ["tcg,thread=single,tb-size=512"]
-    if icount:
-        # One instruction is one nanosecond, and idle time passes at once: figures repeat.
-        accel += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
     return [
         CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-        "-accel", *accel, "-cpu", "EPYC-v4,+svm,+npt",
+        "-accel", "tcg,thread=single,tb-size=512", "-cpu", "EPYC-v4,+svm,+npt",
         "-smp", f"{processors},sockets=1,cores={processors}", "-m", f"{memory}M",
         "-kernel", kernel, "-initrd", initrd,
         # /l1 is the root file system without what is mounted on it.
@@ -78,7 +74,7 @@ def l1_image(files):
 class Machine:
     """A running agent (tests/l1/agent.sh), on this machine or in L1."""
 
-    def __init__(self, files, kernel=None, processors=2, memory=6144, icount=False):
+    def __init__(self, files, kernel=None, processors=2, memory=6144):
         """files are what guests need, by their names in argv; kernel is L1's, if one is wanted,
         which then has so many processors and MiB of memory."""
         files = {**files, "agent.sh": L1_FOLDER / "agent.sh", "peer.py": L1_FOLDER / "peer.py"}
@@ -86,7 +82,7 @@ class Machine:
             # QEMU reads it before L1 says anything; no other machine must overwrite it until then.
             initrd = SHARE / f"l1-{next(_numbers)}.cpio"
             initrd.write_bytes(l1_image(files))
-            command = qemu(kernel, initrd, processors, memory, icount)
+            command = qemu(kernel, initrd, processors, memory)
         else:
             initrd = None
             bin_folder = SHARE / "bin"
@@ -105,7 +101,7 @@ class Machine:
         )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
         try:
-            self.expect("ready", 1200 if icount else 120)
+            self.expect("ready", 120)
         finally:
             if initrd:
                 initrd.unlink()

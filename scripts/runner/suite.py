@@ -9,11 +9,9 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "kconfig", "smoke", "alone", "must-fail", "icount",
+    "alone",
 }  # fmt: skip
 
-# The guests' kernels: what a boot and a test may take there, compared with the first.
-KERNELS = {"fast": 1, "debug": 6}
 # Tests in one boot: few enough that two machines have something to do until the end.
 TOGETHER = 12
 
@@ -24,37 +22,24 @@ class Mistake(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """One test on one number of vCPUs and one kernel."""
+    """One test on one number of vCPUs."""
 
     name: str
     file: str
     vcpus: int = 1
-    kconfig: str = "fast"
     argument: str = ""
     timeout: int = 60
     own: bool = True
     tools: tuple = ()
     # The weak spot of C that makes it fail, and an expression for the failure's reason.
     xfail: tuple = ()
-    # An expression for the reason of its failure: it provokes what has to be noticed.
-    must_fail: str = ""
     host: tuple = ()
     memory: int = 512
     # It measures: nothing else runs at the same time.
     alone: bool = False
-    # It runs every time on the debug kernel too.
-    smoke: bool = False
-    # Its figures repeat where one instruction is one nanosecond: it runs only there.
-    icount: bool = False
-    # Which one of several equal runs.
-    round: int = 0
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
-        if self.kconfig != "fast":
-            where += f", {self.kconfig}"
-        if self.round:
-            where += f", run {self.round}"
         return f"{self.name} [{where}]"
 
     def phase(self):
@@ -64,9 +49,8 @@ class Test:
 
     def boot(self):
         """Tests with the same key may share a boot."""
-        # A boot of the debug kernel takes a minute: there suites share one.
-        group = self.name if self.own else "" if self.kconfig == "debug" else self.name.partition("/")[0]
-        return (self.kconfig, self.vcpus, self.host, self.memory, self.alone, self.round, group)
+        group = self.name if self.own else self.name.partition("/")[0]
+        return (self.vcpus, self.host, self.memory, self.alone, group)
 
 
 def header(path):
@@ -91,29 +75,22 @@ def header(path):
 
 
 def tests_of(folder, path):
-    """The tests of one file: one for each argument, kernel and number of vCPUs."""
+    """The tests of one file: one for each argument and number of vCPUs."""
     fields = header(path)
     yes = {"yes": True, "no": False}
-    kernels = fields.get("kconfig", " ".join(KERNELS)).split()
-    variants = itertools.product(fields.get("each", "").split() or [""], kernels, fields["vcpus"].split())
-    for argument, kconfig, vcpus in variants:
-        factor = KERNELS[kconfig]
+    for argument, vcpus in itertools.product(fields.get("each", "").split() or [""], fields["vcpus"].split()):
         yield Test(
             name=f"{path.parent.name}/{path.stem}" + (f"-{argument}" if argument else ""),
             file=str(path.relative_to(folder)),
             vcpus=int(vcpus),
-            kconfig=kconfig,
             argument=argument,
-            timeout=int(fields.get("timeout", 60)) * factor,
+            timeout=int(fields.get("timeout", 60)),
             own={"own": True, "shared": False}[fields.get("boot", "shared")],
             tools=tuple(fields.get("tools", "").split()),
             xfail=tuple(fields["xfail-c"].split(None, 1)) if "xfail-c" in fields else (),
-            must_fail=fields.get("must-fail", ""),
             host=tuple(shlex.split(fields.get("host", "").replace("{}", argument))),
-            memory=int(fields.get("memory", 512)) * (2 if kconfig == "debug" else 1),
+            memory=int(fields.get("memory", 512)),
             alone=yes[fields.get("alone", "no")],
-            smoke=yes[fields.get("smoke", "no")],
-            icount=yes[fields.get("icount", "no")],
         )
 
 
@@ -128,25 +105,8 @@ def load(folder):
 
 
 def choose(tests, environment):
-    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
-    VCPUS=, KCONFIG=, SOAK= and ICOUNT=.
-
-    On the debug kernel run all of them with SOAK=1 or KCONFIG=debug, and the smoke tests if
-    nothing is chosen.
-    """
-    words = {
-        name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS", "KCONFIG")
-    }
-    if unknown := set(words["KCONFIG"]) - KERNELS.keys():
-        raise Mistake(f"KCONFIG={' '.join(unknown)}: tests run on {' and '.join(KERNELS)}")
-    soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
-
-    def on_kernel(test):
-        if words["KCONFIG"]:
-            return test.kconfig in words["KCONFIG"]
-        everything = not words["SUITE"] and not words["TEST"]
-        # Twice on two processors would cost too much for what runs every time.
-        return test.kconfig == "fast" or soak or (everything and test.smoke and test.vcpus == 1)
+    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite) and VCPUS=."""
+    words = {name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS")}
 
     def wanted(test):
         suite, _, name = test.name.partition("/")
@@ -154,39 +114,21 @@ def choose(tests, environment):
             (not words["SUITE"] or suite in words["SUITE"])
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
             and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
-            and test.icount == icount
-            and on_kernel(test)
         )
 
     chosen = [test for test in tests if wanted(test)]
     if not chosen:
-        known = sorted({test.name for test in tests if test.icount == icount})
-        raise Mistake("no test fits SUITE= TEST= VCPUS= KCONFIG=; there are " + " ".join(known))
-    if icount:
-        return [dataclasses.replace(test, round=number) for test in chosen for number in (1, 2)]
+        known = sorted({test.name for test in tests})
+        raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))
     return chosen
 
 
 def group(tests):
-    """Lists of tests that share a boot, what takes long first.
-
-    Each one on the debug kernel ends with a search for memory that leaked in it.
-    """
+    """Lists of tests that share a boot, what takes long first."""
     shared = {}
     for test in tests:
         shared.setdefault(test.boot(), []).append(test)
     boots = []
     for members in shared.values():
         boots += [members[at : at + TOGETHER] for at in range(0, len(members), TOGETHER)]
-    for number, members in enumerate((boot for boot in boots if boot[0].kconfig == "debug"), 1):
-        first = members[0]
-        members.append(dataclasses.replace(
-            first, name=f"kmemleak-{number}", file="kmemleak.sh", argument="", timeout=300, tools=(),
-            xfail=(), must_fail="", smoke=False,
-        ))  # fmt: skip
-    return sorted(boots, key=lambda members: (members[0].kconfig != "debug", -sum(test.timeout for test in members)))
-
-
-def only_leaks(tests):
-    """Whether nothing but the search for leaks is left of a boot: not worth another one."""
-    return [test.file for test in tests] == ["kmemleak.sh"]
+    return sorted(boots, key=lambda members: -sum(test.timeout for test in members))

@@ -2,7 +2,6 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # boot: own
-# kconfig: fast
 # alone: yes
 # breaks-with: a sleep of 6 s before READY in tests/guest/init (seen)
 #

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# smoke: yes
 # timeout: 90
 # breaks-with: the VMM answers "ok" without the rescind message; the VMM offers the card with another MAC address
 #

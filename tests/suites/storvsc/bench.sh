@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# kconfig: fast
 # alone: yes
 # timeout: 120
 # tools: fio

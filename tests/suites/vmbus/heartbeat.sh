@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# smoke: yes
 # timeout: 40
 # breaks-with: the VMM asks only once (seen); hv_utils loaded without its heartbeat service
 #
