@@ -66,6 +66,16 @@ disk_name() { # LUN
 	return 1
 }
 
+# The disk's name, with more than one controller.
+disk_of() { # CONTROLLER [PATH:TARGET:]LUN
+	local at=$2 dir
+	case $at in *:*) ;; *) at=0:0:$at ;; esac
+	for dir in /sys/bus/vmbus/devices/f8b378"$(printf %02x $((0x1a + $1)))"-*/host*/target*/*:"$at"/block/*; do
+		[ -b "/dev/${dir##*/}" ] && echo "${dir##*/}" && return
+	done
+	return 1
+}
+
 have() { # DISKS NICS
 	local lun=0
 	while [ $lun -lt "$1" ]; do
