@@ -32,6 +32,8 @@ pub mod storvsp;
 pub mod trace;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod mock;
 
 pub use bus::{Host, Transport, Version};
