@@ -59,10 +59,33 @@ impl Host {
     /// Sends a message, or what the faults that were asked for make of it.
     pub(super) fn send_message(&mut self, kind: u32, message: Vec<u8>) {
         let (messages, effect) = self.faults.message(kind, message);
+        if let (Some(fault::Effect::Status(1..)), [message]) = (effect, &messages[..]) {
+            self.mean_it(kind, message);
+        }
         if let Some(effect) = effect {
             self.note_fault(fault::name(effect), msg::name(kind));
         }
         self.outbox.extend(messages);
+    }
+
+    /// A refusal that was put into an answer: the host's state follows.
+    fn mean_it(&mut self, kind: u32, message: &[u8]) {
+        let Some((_, body)) = msg::parse(message) else { return };
+        match kind {
+            kind::OPEN_RESULT => {
+                let Ok(msg::Relid { relid }) = get(body) else { return };
+                if let Ok(at) = self.channel(relid) {
+                    self.shut(at);
+                }
+            }
+            kind::GPADL_CREATED => {
+                let Ok(msg::GpadlCreated { relid, gpadl, .. }) = get(body) else { return };
+                if let Ok(at) = self.channel(relid) {
+                    self.slot(at).gpadls.remove(&gpadl);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn note_fault(&mut self, what: &str, whom: &str) {

@@ -72,10 +72,11 @@ impl Host {
             Err(why) => Err(why),
         };
         let status = if range.is_ok() { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER };
+        if let Ok(range) = &range {
+            self.slot(at).gpadls.insert(gpadl, range.clone());
+        }
         self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
-        let range: PageRange = range?;
-        self.slot(at).gpadls.insert(gpadl, range);
-        Ok(())
+        range.map(|_| ())
     }
 
     pub(super) fn gpadl_teardown(&mut self, teardown: msg::GpadlTeardown) -> Result<(), Violation> {

@@ -100,7 +100,15 @@ fn statuses() {
     ] {
         guest.host.command(line).unwrap();
         assert_eq!(guest.gpadl(relid, relid, u64::from(relid) * 8, 8), Some(gpadl));
+        let open = if gpadl == 0 { open } else { STATUS_UNSUCCESSFUL };
         assert_eq!(guest.open(relid, relid, 4), Some(open));
+        assert!(guest.wire.0.lock().unwrap().connections.is_empty(), "the host means it");
+        // The next attempt is as if there had been none.
+        if gpadl != 0 {
+            assert_eq!(guest.gpadl(relid, relid, u64::from(relid) * 8, 8), Some(STATUS_SUCCESS));
+        }
+        assert_eq!(guest.open(relid, relid, 4), Some(STATUS_SUCCESS));
+        guest.post(kind::CLOSE_CHANNEL, &msg::Relid { relid });
     }
     guest.host.command("fault message VERSION_RESPONSE status 0").unwrap();
     assert!(!guest.contact(V6));
