@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # timeout: 90
-# breaks-with: NOT SEEN YET
+# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
 #
 # Interrupts that mean nothing, that come before the answer to an open, and that come
 # late: requests under way are answered once each, and nothing is lost.
@@ -37,7 +37,9 @@ for round in 1 2 3; do
 	host fault no-interrupt nic0 500
 	ping -c 1 -W 5 $PEER || fail "round $round: no answer to a ping whose interrupt is late"
 done
-[ "$(counter 'fault[.]no-interrupt')" -ge 2 ] || fail "no interrupt was kept back"
+for device in scsi0 nic0; do
+	[ "$(counter "$device[.]fault[.]no-interrupt")" -ge 2 ] || fail "no interrupt of $device was kept back"
+done
 host fault clear
 dd if="$disk" of=/tmp/back bs=64k count=16 iflag=direct
 cmp /tmp/noise /tmp/back || fail "the disk returns other data than was written"

@@ -3,7 +3,7 @@
 # vcpus: 1
 # timeout: 60
 # boot: own
-# breaks-with: NOT SEEN YET
+# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
 #
 # A hundred devices at once while the guest is busy, then some hundreds more: all of them
 # are on the bus, and the others go on.
@@ -11,14 +11,16 @@
 need_disk 0
 devices() { ls /sys/bus/vmbus/devices | wc -l; }
 before=$(devices)
+# Hundredths of a second.
+clock() { cut -d' ' -f1 /proc/uptime | tr -d .; }
 burst() { # DEVICES
 	local start
-	start=$(date +%s%N)
+	start=$(clock)
 	host null "$1"
 	before=$((before + $1))
 	all() { [ "$(devices)" = $before ]; }
 	within 30 all || fail "$(devices) of $before devices are on the bus"
-	note "$1 offers in $((($(date +%s%N) - start) / 1000000)) ms"
+	note "$1 offers in $((($(clock) - start) * 10)) ms"
 }
 
 for busy in 1 2; do

@@ -163,6 +163,12 @@ pub struct Host {
     signalled: BTreeSet<u32>,
     faults: Faults,
     repeats: Repeats,
+    /// Rings are read after a signal only.
+    strict: bool,
+    /// Channels that were opened: they may have sent, and are not read.
+    opened: BTreeSet<u32>,
+    /// Memory that the guest wants back, if it is written to until then.
+    patterns: Option<Vec<gpadl::Pattern>>,
     /// Channels get monitor ids.
     monitor: bool,
     /// Where the guest sets bits instead of calling.
@@ -193,6 +199,9 @@ impl Host {
             signalled: BTreeSet::new(),
             faults: Faults::default(),
             repeats: Repeats::default(),
+            strict: false,
+            opened: BTreeSet::new(),
+            patterns: None,
             monitor: false,
             monitor_page: None,
         }
@@ -202,7 +211,8 @@ impl Host {
     /// [`Host::backend`]. A guest that has asked for offers gets this one at once.
     pub fn add(&mut self, name: &str, device: Box<dyn Device>) -> usize {
         let (name, presence) = (name.to_owned(), Presence::There);
-        let (slots, faults) = (vec![Slot::default()], DeviceFaults::default());
+        let faults = DeviceFaults { strict: self.strict, ..DeviceFaults::default() };
+        let slots = vec![Slot::default()];
         self.devices.push(Entry { name, device, presence, slots, faults, passing: false });
         let index = self.devices.len() - 1;
         if self.offers_requested {
@@ -240,6 +250,13 @@ impl Host {
 
     /// Serves the channels that were signalled, one batch each. Returns whether there is more.
     pub fn serve(&mut self) -> bool {
+        for relid in std::mem::take(&mut self.opened) {
+            let Some(&(index, channel)) = self.channels.get(&relid) else { continue };
+            self.with(index, |device, io| {
+                device.idle(io, channel);
+                io.signal(channel);
+            });
+        }
         for relid in std::mem::take(&mut self.ready) {
             let signalled = self.signalled.remove(&relid);
             let Some(&(index, channel)) = self.channels.get(&relid) else { continue };
@@ -376,6 +393,7 @@ impl Host {
                 // A guest that crashes or boots another kernel does not clear up, and need not.
                 self.trace.count("gpadls_at_unload", shared as u64);
                 self.reset();
+                self.trace.count("unloads", 1);
                 self.post(kind::UNLOAD_COMPLETE, &[0u8; 0]);
             }
             _ => return Err(Violation::new(format!("message {number} ({name})"))),
@@ -386,6 +404,7 @@ impl Host {
     fn initiate_contact(&mut self, contact: msg::InitiateContact) {
         // A guest that begins anew, as after a crash, has forgotten everything before.
         self.reset();
+        self.trace.count("contacts", 1);
         let version = Version(contact.version);
         let supported = version <= self.max_version && Version::ALL.contains(&version);
         self.version = supported.then_some(version);
@@ -419,6 +438,7 @@ impl Host {
         self.partial.clear();
         self.outbox.clear();
         self.monitor_page = None;
+        self.patterns.iter_mut().for_each(Vec::clear);
         self.faults.late.clear();
         self.faults.ghosts.clear();
         self.version = None;

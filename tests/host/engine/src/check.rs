@@ -70,7 +70,7 @@ impl Channel {
 /// Whether ranges that follow one another have holes: those in the middle are whole pages.
 pub(crate) fn ragged(ranges: &[PageRange]) -> bool {
     let page = PAGE as u32;
-    let ends = |range: &PageRange| range.offset.wrapping_add(range.len) % page == 0;
+    let ends = |range: &PageRange| range.offset.wrapping_add(range.len).is_multiple_of(page);
     ranges.windows(2).any(|pair| !ends(&pair[0]) || pair[1].offset != 0)
 }
 

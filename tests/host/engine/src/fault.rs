@@ -20,7 +20,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +30,7 @@ impl Rng {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
+        self.number() % limit.max(1)
     }
 }
 
@@ -176,7 +176,7 @@ impl Storm {
             0 => Effect::Delay(1 + rng.below(30)),
             1 => Effect::Duplicate,
             2 => Effect::Drop,
-            _ => Effect::Byte(rng.below(16) as usize, rng.next() as u8),
+            _ => Effect::Byte(rng.below(16) as usize, rng.number() as u8),
         }
     }
 
@@ -188,8 +188,8 @@ impl Storm {
             3 => Effect::UnknownId,
             4 => Effect::Truncate(rng.below(64) as usize),
             5 => Effect::Extend(rng.below(64) as usize),
-            6 => Effect::Byte(rng.below(64) as usize, rng.next() as u8),
-            _ => Effect::Flip(rng.below(64) as usize, rng.next() as u8),
+            6 => Effect::Byte(rng.below(64) as usize, rng.number() as u8),
+            _ => Effect::Flip(rng.below(64) as usize, rng.number() as u8),
         }
     }
 }
@@ -287,7 +287,7 @@ impl Faults {
         match effect {
             Some(Effect::Drop) => return (Vec::new(), effect),
             Some(Effect::Delay(ms)) => {
-                self.late.push((self.now + ms, message));
+                self.late.push((self.now.saturating_add(ms), message));
                 return (Vec::new(), effect);
             }
             Some(Effect::Duplicate) => return (vec![message.clone(), message], effect),
@@ -366,6 +366,13 @@ pub(crate) struct DeviceFaults {
     /// Channels that are not read before: `u64::MAX` is until somebody says so.
     pub stopped: BTreeMap<usize, u64>,
     pub pauses: BTreeMap<usize, Pauses>,
+    /// What channels begin with that have no pauses of their own.
+    pub pauses_everywhere: Option<Pauses>,
+    /// The host reads a ring only when the guest has signalled, or when it has seen that there is
+    /// more after it took its mask off.
+    pub strict: bool,
+    /// Channels that were signalled or left half read while they were stopped.
+    pub missed: BTreeSet<usize>,
 }
 
 const HEADER: usize = 16;
@@ -398,7 +405,7 @@ impl DeviceFaults {
         match effect {
             Some(Effect::Drop) => return (Vec::new(), effect),
             Some(Effect::Delay(ms)) => {
-                self.late.push((self.now + ms, (channel, packet)));
+                self.late.push((self.now.saturating_add(ms), (channel, packet)));
                 return (Vec::new(), effect);
             }
             Some(Effect::Duplicate) => {
@@ -406,7 +413,7 @@ impl DeviceFaults {
             }
             Some(Effect::UnknownId) => {
                 if let Some(id) = packet.get_mut(8..16) {
-                    id.copy_from_slice(&(rng.next() | 1 << 63).to_le_bytes());
+                    id.copy_from_slice(&(rng.number() | 1 << 63).to_le_bytes());
                 }
             }
             Some(Effect::Truncate(len)) => {
@@ -417,7 +424,7 @@ impl DeviceFaults {
             Some(Effect::Extend(by)) => {
                 packet.truncate(end);
                 let len = (end + by).next_multiple_of(8).min(0xffff * 8);
-                packet.resize_with(len.max(end), || rng.next() as u8);
+                packet.resize_with(len.max(end), || rng.number() as u8);
                 finish(&mut packet);
             }
             Some(Effect::Byte(at, value)) if at < end => packet[at] = value,
@@ -436,7 +443,10 @@ impl DeviceFaults {
     /// Whether the host may read this channel's ring now.
     pub fn may_read(&mut self, channel: usize) -> bool {
         match self.stopped.get(&channel) {
-            Some(&until) if until > self.now => false,
+            Some(&until) if until > self.now => {
+                self.missed.insert(channel);
+                false
+            }
             Some(_) => {
                 self.stopped.remove(&channel);
                 true
@@ -447,15 +457,26 @@ impl DeviceFaults {
 
     /// Whether a batch ends after `taken` packets; the pause begins then.
     pub fn pause(&mut self, channel: usize, taken: usize) -> bool {
+        if let (Some(everywhere), false) =
+            (self.pauses_everywhere, self.pauses.contains_key(&channel))
+        {
+            self.pauses.insert(channel, everywhere);
+        }
         let Some(pauses) = self.pauses.get_mut(&channel) else { return false };
         if taken < pauses.after {
             return false;
         }
-        self.stopped.insert(channel, self.now + pauses.ms);
+        self.stopped.insert(channel, self.now.saturating_add(pauses.ms));
         if pauses.sweep {
             pauses.after = pauses.after % 63 + 1;
         }
         true
+    }
+
+    /// Whether a channel that may be read again has to be: what is not signalled is not read by
+    /// chance.
+    pub fn goes_on(&mut self, channel: usize) -> bool {
+        self.missed.remove(&channel) || !self.strict
     }
 
     /// When something happens by itself.
@@ -470,6 +491,7 @@ impl DeviceFaults {
     pub fn closed(&mut self, channel: usize) {
         self.late.retain(|(_, (of, _))| *of != channel);
         self.swallowed.remove(&channel);
+        self.missed.remove(&channel);
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Socket {
     guest_done: bool,
     host_done: bool,
     open: bool,
+    /// Looks since both sides are done.
+    looks: u32,
 }
 
 impl Socket {
@@ -66,7 +68,7 @@ impl Socket {
         let nothing = (0, Sha256::new());
         let (sent, received) = (nothing.clone(), nothing);
         let (guest_done, host_done, open) = (false, false, false);
-        Self { offer, role, queue, sent, received, guest_done, host_done, open }
+        Self { offer, role, queue, sent, received, guest_done, host_done, open, looks: 0 }
     }
 
     /// The guest, at `endpoint`, connects to a service of the host.
@@ -163,8 +165,13 @@ impl Device for Socket {
     }
 
     fn tick(&mut self, io: &mut Io<'_>, _now: u64) {
-        // The channel goes when both sides are done and the guest has read everything.
-        if self.guest_done && self.host_done && self.open && io.drained(0) {
+        if !self.guest_done || !self.host_done || !self.open {
+            return;
+        }
+        // The channel goes when the guest has read everything. A guest that has closed its socket
+        // reads nothing any more, not even the end of the stream.
+        self.looks += 1;
+        if io.drained(0) || self.looks > 2 {
             io.leave();
         }
     }

@@ -40,6 +40,8 @@ pub mod trace;
 pub mod vss;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod mock;
 
 pub use bus::{Host, Transport, Version};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hvengine::Host;
+use hvengine::{Host, Level};
 use serde_json::{json, Value};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
@@ -174,8 +174,8 @@ impl Loop {
         }
         if let Some(ms) = self.host.next_event() {
             // Rounded up: epoll counts whole milliseconds.
-            let due = self.start + Duration::from_millis(ms + 1);
-            wait = wait.min(due.saturating_duration_since(now));
+            let due = self.start.checked_add(Duration::from_millis(ms.saturating_add(1)));
+            wait = due.map_or(wait, |due| wait.min(due.saturating_duration_since(now)));
         }
         wait
     }
@@ -188,6 +188,13 @@ impl Loop {
             Event::Crash(parameters) => {
                 let [a, b, c, d, e] = parameters;
                 let why = format!("the guest reports a crash: {a:#x} {b:#x} {c:#x} {d:#x} {e:#x}");
+                let fields = json!({ "parameters": parameters });
+                self.host.trace.event(Level::Messages, "crash", fields);
+                self.host.trace.count("crash_reports", 1);
+                self.host.trace.count(
+                    "crash_parameters",
+                    parameters.iter().filter(|p| **p != 0).count() as u64,
+                );
                 self.crash = Some((why, Instant::now() + CRASH_GRACE));
             }
             // A reset after a crash report is the crash's end.
@@ -222,6 +229,24 @@ impl Loop {
         }
         self.shared.ports[0].send(&buf[..n]);
         Ok(())
+    }
+
+    /// What the end of a machine means that was to crash.
+    pub fn judge_crash(&self, end: Option<End>) -> End {
+        let counter = |name| self.host.trace.counter(name);
+        match end {
+            Some(End::Crash(_)) if counter("crash_reports") == 0 => {
+                End::Error("the guest crashed without a report".into())
+            }
+            Some(End::Crash(_)) if counter("crash_parameters") == 0 => {
+                End::Error("the guest's crash report is empty".into())
+            }
+            Some(End::Crash(_)) if counter("unloads") == 0 => {
+                End::Error("the guest crashed without leaving the bus".into())
+            }
+            Some(End::Crash(_)) => End::Poweroff,
+            other => End::Error(format!("the guest was to crash, and ended with {other:?}")),
+        }
     }
 
     /// Puts the terminal back and returns what result.json holds.

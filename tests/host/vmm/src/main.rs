@@ -98,6 +98,21 @@ struct Options {
     /// Gives channels monitor ids: the guest sets bits in shared memory instead of calling.
     #[arg(long)]
     monitor: bool,
+    /// Reads a ring only after the guest's signal, never by chance.
+    #[arg(long)]
+    strict: bool,
+    /// Stops reading each ring for so long after one packet of a batch, then after two of
+    /// another, and so on: writers meet full rings at every position of their batches.
+    #[arg(long, value_name = "MS")]
+    pauses: Option<u64>,
+    /// Writes over shared memory that the guest takes back, until it has the answer, which comes
+    /// late.
+    #[arg(long)]
+    pattern: bool,
+    /// The guest is meant to crash: it has to leave the bus and to report what happened, and that
+    /// ends with status 0, everything else with 2.
+    #[arg(long)]
+    expect_crash: bool,
     /// Where console.log, trace.jsonl and result.json go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -354,6 +369,12 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     if options.monitor {
         host.use_monitor();
     }
+    if options.strict {
+        host.be_strict();
+    }
+    if options.pattern {
+        host.write_patterns();
+    }
     host.add("heartbeat", Box::new(Heartbeat::new()));
     host.add("shutdown", Box::new(Shutdown::new()));
     let channels = options.scsi_channels;
@@ -381,6 +402,9 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         taps.push((host.add("nic0", Box::new(card)), fd));
     }
 
+    if let Some(ms) = options.pauses {
+        host.pause_everywhere(ms);
+    }
     host.add_null_devices(options.null_devices).map_err(anyhow::Error::msg)?;
     let mut events = Loop::new(host, epoll, inbox, &mailbox, shared.clone(), &machine.eom)?;
     events.log_control(log_file(out, "control.log")?);
@@ -403,7 +427,10 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
 fn main() -> ExitCode {
     let options = Options::parse();
     match run(&options) {
-        Ok((end, mut events)) => {
+        Ok((mut end, mut events)) => {
+            if options.expect_crash {
+                end = Some(events.judge_crash(end));
+            }
             let (code, exit, why) = match end {
                 None | Some(End::Stopped) => (3, "timeout", String::new()),
                 Some(End::Poweroff) => (0, "poweroff", String::new()),

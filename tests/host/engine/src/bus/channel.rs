@@ -14,6 +14,7 @@ impl Host {
         // A guest that hears of the rescind frees the memory without asking: we let go first.
         self.shut(at);
         self.slot(at).gpadls.clear();
+        self.patterns.iter_mut().for_each(|list| list.retain(|pattern| pattern.relid != relid));
         self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
     }
 
@@ -135,7 +136,10 @@ impl Host {
         let open_id = open.open_id;
         self.post(kind::OPEN_RESULT, &msg::OpenResult { relid, open_id, status });
         // What the device has sent already is announced when it is served: after the answer.
-        self.ready.insert(relid);
+        match self.strict {
+            true => self.opened.insert(relid),
+            false => self.ready.insert(relid),
+        };
         self.rescind_at(at.0, Step::Opened);
         Ok(())
     }

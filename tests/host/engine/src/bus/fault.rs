@@ -21,6 +21,7 @@ impl Host {
     /// Time has passed: `now` in milliseconds since the start. Carries out what was delayed.
     pub fn advance(&mut self, now: u64) {
         self.faults.now = now;
+        self.pattern_again();
         for message in self.faults.due() {
             self.outbox.push_back(message);
         }
@@ -31,14 +32,13 @@ impl Host {
             {
                 continue;
             }
-            let stopped = &entry.faults.stopped;
-            let again: Vec<u32> = stopped
-                .iter()
-                .filter(|(_, &until)| until <= now)
-                .filter_map(|(&channel, _)| entry.slots.get(channel)?.relid)
-                .collect();
+            let over = entry.faults.stopped.iter().filter(|(_, &until)| until <= now);
+            for channel in over.map(|(&channel, _)| channel).collect::<Vec<_>>() {
+                if entry.faults.goes_on(channel) {
+                    self.ready.extend(entry.slots.get(channel).and_then(|slot| slot.relid));
+                }
+            }
             entry.faults.stopped.retain(|_, until| *until > now);
-            self.ready.extend(again);
             self.with(index, |_, io| io.advance());
             self.settle(index);
         }
@@ -59,10 +59,33 @@ impl Host {
     /// Sends a message, or what the faults that were asked for make of it.
     pub(super) fn send_message(&mut self, kind: u32, message: Vec<u8>) {
         let (messages, effect) = self.faults.message(kind, message);
+        if let (Some(fault::Effect::Status(1..)), [message]) = (effect, &messages[..]) {
+            self.mean_it(kind, message);
+        }
         if let Some(effect) = effect {
             self.note_fault(fault::name(effect), msg::name(kind));
         }
         self.outbox.extend(messages);
+    }
+
+    /// A refusal that was put into an answer: the host's state follows.
+    fn mean_it(&mut self, kind: u32, message: &[u8]) {
+        let Some((_, body)) = msg::parse(message) else { return };
+        match kind {
+            kind::OPEN_RESULT => {
+                let Ok(msg::Relid { relid }) = get(body) else { return };
+                if let Ok(at) = self.channel(relid) {
+                    self.shut(at);
+                }
+            }
+            kind::GPADL_CREATED => {
+                let Ok(msg::GpadlCreated { relid, gpadl, .. }) = get(body) else { return };
+                if let Ok(at) = self.channel(relid) {
+                    self.slot(at).gpadls.remove(&gpadl);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn note_fault(&mut self, what: &str, whom: &str) {
@@ -77,7 +100,7 @@ impl Host {
             ["seed", seed] => self.seed(number(seed)?),
             ["clear"] => self.clear_faults(),
             ["hold", ms] => {
-                self.faults.hold_until = self.faults.now + number(ms)?;
+                self.faults.hold_until = self.faults.now.saturating_add(number(ms)?);
                 self.note_fault("hold", "messages");
             }
             ["post", status, count] => {
@@ -110,7 +133,7 @@ impl Host {
             ["no-interrupt", name, ms] => {
                 let forever = ms == "forever";
                 let faults = self.device_faults(name)?;
-                let until = if forever { u64::MAX } else { faults.now + number(ms)? };
+                let until = if forever { u64::MAX } else { faults.now.saturating_add(number(ms)?) };
                 faults.muted_until = until;
             }
             ["early-interrupt", name, count] => {
@@ -144,6 +167,27 @@ impl Host {
         Ok(String::new())
     }
 
+    /// From now on rings are read only after the guest's signal, or after a look that the mask
+    /// protocol asks for. Comes before the devices are added.
+    pub fn be_strict(&mut self) {
+        self.strict = true;
+    }
+
+    /// Stops reading for `ms` milliseconds after the first packet of a batch, then after the
+    /// second of another, and so on, on all channels: the guest meets a full ring at every
+    /// position of its batches. For the devices that are there.
+    pub fn pause_everywhere(&mut self, ms: u64) {
+        for entry in &mut self.devices {
+            entry.faults.pauses_everywhere = Some(Pauses { after: 1, sweep: true, ms });
+        }
+    }
+
+    /// From now on memory that the guest takes back is written to as long as it is the host's:
+    /// until the answer, which comes late.
+    pub fn write_patterns(&mut self) {
+        self.patterns = Some(Vec::new());
+    }
+
     /// Adds devices that nobody drives, all at once, in one burst of offers.
     pub fn add_null_devices(&mut self, count: u16) -> Result<String, String> {
         let first = self.devices.len();
@@ -166,7 +210,7 @@ impl Host {
     fn seed(&mut self, seed: u64) {
         self.faults.rng = Rng::new(seed);
         for entry in &mut self.devices {
-            entry.faults.rng = Some(Rng::new(self.faults.rng.next()));
+            entry.faults.rng = Some(Rng::new(self.faults.rng.number()));
         }
     }
 
@@ -193,7 +237,7 @@ impl Host {
         for entry in &mut self.devices {
             entry.faults.storm = storm;
             if entry.faults.rng.is_none() {
-                entry.faults.rng = Some(Rng::new(self.faults.rng.next()));
+                entry.faults.rng = Some(Rng::new(self.faults.rng.number()));
             }
         }
     }
@@ -261,6 +305,9 @@ impl Host {
             self.note_fault("stop", name);
         } else {
             entry.faults.stopped.remove(&channel);
+            if !entry.faults.goes_on(channel) {
+                return Ok(String::new());
+            }
             self.ready.extend(entry.slots.get(channel).and_then(|slot| slot.relid));
         }
         Ok(String::new())
@@ -281,7 +328,7 @@ impl Host {
             "pending" => Field::PendingSendSize,
             _ => return Err("the fields are write, read, mask, pending".into()),
         };
-        let random = self.faults.rng.next() as u32;
+        let random = self.faults.rng.number() as u32;
         let fixed = match value {
             "back" | "random" => None,
             _ => Some(word::<u32>(value)?),
@@ -306,7 +353,7 @@ impl Host {
         let mut offer = self.offer_message((index, 0), relid);
         let (class, instance) = (offer.interface, offer.instance);
         offer.interface = crate::null::CLASS;
-        let (a, b) = (self.faults.rng.next(), self.faults.rng.next());
+        let (a, b) = (self.faults.rng.number(), self.faults.rng.number());
         offer.instance = Guid((u128::from(a) << 64 | u128::from(b)).to_le_bytes());
         for word_ in how {
             let (key, value) = word_.split_once('=').ok_or(HELP)?;

@@ -5,6 +5,7 @@
 use zerocopy::FromBytes;
 
 use super::*;
+use crate::memory::PAGE;
 
 /// A GPADL whose page numbers are still coming.
 pub(super) struct Partial {
@@ -12,6 +13,19 @@ pub(super) struct Partial {
     range_bytes: usize,
     bytes: Vec<u8>,
 }
+
+/// Memory that the guest wants back and does not have yet.
+pub(super) struct Pattern {
+    pub relid: u32,
+    /// Until when it is the host's.
+    until: u64,
+    range: PageRange,
+}
+
+/// How long the guest waits for its memory then: long enough for a mistake to show.
+const PATTERN_MS: u64 = 20;
+/// No pointer, no text, no zero.
+const PATTERN: [u8; PAGE] = [0xd7; PAGE];
 
 impl Host {
     pub(super) fn gpadl_header(&mut self, body: &[u8]) -> Result<(), Violation> {
@@ -58,20 +72,43 @@ impl Host {
             Err(why) => Err(why),
         };
         let status = if range.is_ok() { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER };
+        if let Ok(range) = &range {
+            self.slot(at).gpadls.insert(gpadl, range.clone());
+        }
         self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
-        let range: PageRange = range?;
-        self.slot(at).gpadls.insert(gpadl, range);
-        Ok(())
+        range.map(|_| ())
     }
 
     pub(super) fn gpadl_teardown(&mut self, teardown: msg::GpadlTeardown) -> Result<(), Violation> {
         let gpadl = teardown.gpadl;
         let at = self.channel(teardown.relid)?;
-        let known = self.slot(at).gpadls.remove(&gpadl).is_some();
-        if !known && !self.is_leaving(at) {
+        let known = self.slot(at).gpadls.remove(&gpadl);
+        if known.is_none() && !self.is_leaving(at) {
             return Err(Violation::new(format!("GPADL_TEARDOWN for unknown {gpadl:#x}")));
+        }
+        if let (Some(range), Some(list)) = (known, &mut self.patterns) {
+            let until = self.faults.now + PATTERN_MS;
+            list.push(Pattern { relid: teardown.relid, until, range });
+            self.pattern_again();
+            let message = msg::build(kind::GPADL_TORNDOWN, &msg::GpadlTorndown { gpadl });
+            self.faults.late.push((until, message));
+            return Ok(());
         }
         self.post(kind::GPADL_TORNDOWN, &msg::GpadlTorndown { gpadl });
         Ok(())
+    }
+
+    /// Writes over what is the host's a little longer.
+    pub(super) fn pattern_again(&mut self) {
+        let Some(list) = &mut self.patterns else { return };
+        for pattern in &*list {
+            self.trace.count("patterns", 1);
+            for at in (0..pattern.range.len as usize).step_by(PAGE) {
+                let n = PAGE.min(pattern.range.len as usize - at);
+                // All of it was RAM when it was shared.
+                let _ = pattern.range.write(&*self.mem, at, &PATTERN[..n]);
+            }
+        }
+        list.retain(|pattern| pattern.until > self.faults.now);
     }
 }

@@ -43,7 +43,8 @@ impl Host {
             None => {
                 let number = self.devices.iter().filter(|entry| entry.passing).count();
                 let presence = Presence::There;
-                let (slots, faults) = (vec![Slot::default()], DeviceFaults::default());
+                let faults = DeviceFaults { strict: self.strict, ..DeviceFaults::default() };
+                let slots = vec![Slot::default()];
                 let name = format!("socket{number}");
                 self.devices.push(Entry { name, device, presence, slots, faults, passing: true });
                 self.devices.len() - 1

@@ -100,7 +100,15 @@ fn statuses() {
     ] {
         guest.host.command(line).unwrap();
         assert_eq!(guest.gpadl(relid, relid, u64::from(relid) * 8, 8), Some(gpadl));
+        let open = if gpadl == 0 { open } else { STATUS_UNSUCCESSFUL };
         assert_eq!(guest.open(relid, relid, 4), Some(open));
+        assert!(guest.wire.0.lock().unwrap().connections.is_empty(), "the host means it");
+        // The next attempt is as if there had been none.
+        if gpadl != 0 {
+            assert_eq!(guest.gpadl(relid, relid, u64::from(relid) * 8, 8), Some(STATUS_SUCCESS));
+        }
+        assert_eq!(guest.open(relid, relid, 4), Some(STATUS_SUCCESS));
+        guest.post(kind::CLOSE_CHANNEL, &msg::Relid { relid });
     }
     guest.host.command("fault message VERSION_RESPONSE status 0").unwrap();
     assert!(!guest.contact(V6));
@@ -466,4 +474,77 @@ fn a_bus_full_of_devices() {
     assert!(guest.host.command("null 1").is_err());
     guest.host.command("rescind null5").unwrap();
     assert_eq!(guest.kinds(), [kind::RESCIND_CHANNEL_OFFER]);
+}
+
+#[test]
+fn a_strict_host_reads_nothing_by_chance() {
+    for strict in [false, true] {
+        let mut guest = Guest::connected();
+        if strict {
+            guest.host.be_strict();
+            guest.host.add("three", Box::new(Echo(Guid([3; 16]))));
+            guest.messages();
+        }
+        let relid = if strict { 3 } else { 1 };
+        assert_eq!(guest.gpadl(relid, 7, MEMORY, 8), Some(STATUS_SUCCESS));
+        let memory = PageRange { offset: 0, len: 8 * PAGE as u32, pfns: (16..24).collect() };
+        let mut rings = RingPair::guest_end(&memory, 4, &*guest.mem);
+        let mem = guest.mem.clone();
+        let mut send = |id| rings.guest_send(&*mem, PacketKind::InBand, id, true, &[], b"");
+        send(1);
+        assert_eq!(guest.open(relid, 7, 4), Some(STATUS_SUCCESS));
+        while guest.host.serve() {}
+        let name = if strict { "three" } else { "one" };
+        let taken = |guest: &Guest| guest.host.trace.counter(&format!("{name}.packets"));
+        assert_eq!(taken(&guest), u64::from(!strict));
+        guest.host.guest_signal(signal_connection(relid));
+        while guest.host.serve() {}
+        assert_eq!(taken(&guest), 1);
+        // The same after a pause: what came without a signal stays where it is.
+        guest.host.command(&format!("stop {name} 0")).unwrap();
+        send(2);
+        guest.host.command(&format!("go {name} 0")).unwrap();
+        while guest.host.serve() {}
+        assert_eq!(taken(&guest), if strict { 1 } else { 2 });
+        guest.host.command(&format!("stop {name} 0")).unwrap();
+        guest.host.guest_signal(signal_connection(relid));
+        while guest.host.serve() {}
+        guest.host.command(&format!("go {name} 0")).unwrap();
+        while guest.host.serve() {}
+        assert_eq!(taken(&guest), 2, "a signal that came in between is not lost");
+    }
+}
+
+#[test]
+fn memory_is_written_to_until_the_guest_has_it_back() {
+    let mut guest = Guest::connected();
+    guest.host.write_patterns();
+    let bytes = |guest: &Guest, page: u64| {
+        let mut bytes = [0; PAGE];
+        guest.mem.read(page * PAGE as u64, &mut bytes).unwrap();
+        (bytes[0], bytes[PAGE - 1])
+    };
+    assert_eq!(guest.gpadl(1, 7, MEMORY, 8), Some(STATUS_SUCCESS));
+    assert_eq!(guest.gpadl(1, 8, MEMORY + 8, 1), Some(STATUS_SUCCESS));
+    assert_eq!(bytes(&guest, MEMORY), (0, 0));
+    guest.post(kind::GPADL_TEARDOWN, &msg::GpadlTeardown { relid: 1, gpadl: 7 });
+    assert!(guest.kinds().is_empty());
+    assert_eq!(bytes(&guest, MEMORY + 7), (0xd7, 0xd7));
+    // A guest that does not wait finds its data gone.
+    guest.mem.write((MEMORY + 3) * PAGE as u64, &[1; PAGE]).unwrap();
+    guest.host.advance(10);
+    assert_eq!(bytes(&guest, MEMORY + 3), (0xd7, 0xd7));
+    assert_eq!(bytes(&guest, MEMORY + 8), (0, 0), "somebody else's");
+    guest.host.advance(20);
+    assert_eq!(guest.kinds(), [kind::GPADL_TORNDOWN]);
+    guest.mem.write(MEMORY * PAGE as u64, &[1; PAGE]).unwrap();
+    guest.host.advance(30);
+    assert_eq!(bytes(&guest, MEMORY), (1, 1));
+
+    // A rescind gives everything back at once.
+    guest.post(kind::GPADL_TEARDOWN, &msg::GpadlTeardown { relid: 1, gpadl: 8 });
+    guest.host.command("rescind one").unwrap();
+    guest.mem.write((MEMORY + 8) * PAGE as u64, &[1; PAGE]).unwrap();
+    guest.host.advance(40);
+    assert_eq!(bytes(&guest, MEMORY + 8), (1, 1));
 }

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1
+# timeout: 20
+# boot: own
+# xfail-c: W4 the kernel's log: .*WARNING
+# breaks-with: a channel for any number, as C does it (seen)
+#
+# Offers with numbers of channels that cannot be: they are refused, and the log stays calm.
+
+need_disk 0
+devices() { ls /sys/bus/vmbus/devices | wc -l; }
+before=$(devices)
+for relid in 4096 2048 0xffffffff; do
+	host fault offer nic0 relid=$relid
+done
+sleep 1
+[ "$(devices)" = "$before" ] || fail "offers with impossible numbers became devices"
+dd if="$disk" of=/dev/null bs=64k count=16 iflag=direct

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1
+# timeout: 20
+# boot: own
+# xfail-c: W3 an offer of a sub-channel became a device
+# breaks-with: any first offer taken for a primary channel, as C does it (seen)
+#
+# A sub-channel of a device that is not there is no device.
+
+devices() { ls /sys/bus/vmbus/devices | wc -l; }
+before=$(devices)
+host fault offer nic0 sub=5
+sleep 1
+[ "$(devices)" = "$before" ] || fail "an offer of a sub-channel became a device"
