@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use zerocopy::IntoBytes;
 
 use crate::bus::{Host, Transport, Version};
-use crate::disk::{Disk, DiskConfig, MemoryBacking};
+use crate::disk::{Address, Disk, DiskConfig, MemoryBacking};
 use crate::fault::Rng;
 use crate::heartbeat::Heartbeat;
 use crate::hvsock::{service, ECHO_PORT};
@@ -75,6 +75,8 @@ impl Backend for Loopback {
         buf[..n].copy_from_slice(&packet[..n]);
         Some(n)
     }
+
+    fn coalesce(&mut self, _v4: bool, _v6: bool) {}
 }
 
 const SCSI: u32 = 3;
@@ -101,12 +103,18 @@ impl Guest {
         let mem = Memory::new(PAGES as usize);
         let transport = Box::new(Shared::default());
         let mut host = Host::new(mem.clone(), transport, Trace::quiet(), Version::ALL[6]);
-        let disk = DiskConfig { lun: 0, serial: "S".into() };
+        let disk = DiskConfig::new(Address::lun(0), "S");
         let disk = Disk::new(Box::new(MemoryBacking::new(1 << 20)), disk);
         host.add("heartbeat", Box::new(Heartbeat::new()));
         host.add("shutdown", Box::new(Shutdown::new()));
         host.add("scsi0", Box::new(Storvsp::new(0, vec![disk])));
-        host.add("nic0", Box::new(Netvsp::new(NetConfig::default(), Box::<Loopback>::default())));
+        host.add(
+            "nic0",
+            Box::new(Netvsp::new(
+                NetConfig { rsc: true, ..NetConfig::default() },
+                Box::<Loopback>::default(),
+            )),
+        );
         host.add("null0", Box::new(Null::new(0)));
         let (rings, shared, steps) = Default::default();
         let mut guest =
