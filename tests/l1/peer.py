@@ -5,14 +5,23 @@
 What answers at the guest's network peer:
   TCP 7001  takes data until the end, answers with its SHA-256
   TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256
+  TCP 7004  takes one line:
+              send MAC COUNT [VLAN]  sends frames without a protocol, to this address, and
+                                     in this VLAN; answers "sent"
+              watch                  answers "watching"
+              seen                   the frames without a protocol that came since "watch": a
+                                     line each, "SOURCE DESTINATION VLAN|- BYTES"
   UDP 7007  sends each datagram back
+  UDP 7009  takes datagrams and says nothing
 Writes DIR/ready when all of them listen.
 """
 
+import ctypes
 import hashlib
 import os
 import pathlib
 import socket
+import struct
 import sys
 import threading
 
@@ -36,6 +45,67 @@ def serve(conn, answer):
         pass
 
 
+TAP = "tap0"
+# For experiments: nobody takes it.
+PROTOCOL = 0x88B5
+VLAN = 0x8100
+SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 263, 8, 0x10
+SO_ATTACH_FILTER = 26
+# ldh [12]; jeq #PROTOCOL, 0, 1; ret #-1; ret #0
+FILTER = struct.pack("HBBI" * 4, 0x28, 0, 0, 12, 0x15, 0, 1, PROTOCOL, 0x6, 0, 0, 0xFFFFFFFF, 0x6, 0, 0, 0)
+watchers = []
+
+
+def mac(text):
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def watch():
+    """Begins to gather the frames of our protocol. Only on demand: it costs every frame time."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    code = ctypes.create_string_buffer(FILTER)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxQ", 4, ctypes.addressof(code)))
+    sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+    sock.setblocking(False)
+    sock.bind((TAP, 3))
+    watchers.append(sock)
+
+
+def seen():
+    """What was gathered; the kernel takes a tag out of the frame and tells it beside."""
+    with watchers.pop() as sock:
+        while True:
+            try:
+                frame, control, _, sender = sock.recvmsg(65536, 64)
+            except BlockingIOError:
+                return
+            if sender[2] == socket.PACKET_OUTGOING:
+                continue
+            tag = "-"
+            for level, kind, data in control:
+                if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+                    status, tci = struct.unpack_from("I12xH", data)
+                    tag = tci if status & VLAN_VALID else "-"
+            yield f"{frame[6:12].hex(':')} {frame[:6].hex(':')} {tag} {len(frame)}\n"
+
+
+def frames(conn):
+    command, *rest = conn.makefile().readline().split()
+    if command == "watch":
+        watch()
+        conn.sendall(b"watching\n")
+    elif command == "seen":
+        conn.sendall("".join(seen()).encode())
+    elif command == "send":
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind((TAP, PROTOCOL))
+            tag = struct.pack(">HH", VLAN, int(rest[2])) if len(rest) > 2 else b""
+            frame = mac(rest[0]) + mac("02:00:00:00:00:77") + tag + struct.pack(">H", PROTOCOL) + b"\xa5" * 86
+            for _ in range(int(rest[1])):
+                sock.send(frame)
+        conn.sendall(b"sent\n")
+
+
 def listen(port, answer):
     listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
@@ -47,7 +117,7 @@ def listen(port, answer):
     threading.Thread(target=loop).start()
 
 
-def echo(port):
+def echo(port, back=True):
     sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -57,7 +127,8 @@ def echo(port):
         while True:
             try:
                 data, sender = sock.recvfrom(65536)
-                sock.sendto(data, sender)
+                if back:
+                    sock.sendto(data, sender)
             except OSError:
                 pass
 
@@ -67,5 +138,7 @@ def echo(port):
 listen(7001, sink)
 listen(7002, lambda conn: conn.sendall(NOISE))
 listen(7003, lambda conn: conn.sendall(DIGEST))
+listen(7004, frames)
 echo(7007)
+echo(7009, back=False)
 pathlib.Path(sys.argv[1], "ready").touch()

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1 2
+# timeout: 60
+# each: answer-id answer-status answer-short
+# breaks-with: nothing yet
+#
+# The host answers control messages wrongly: an answer that nobody waits for before the right
+# one, a failure, or less than an answer.
+
+need_net
+noise 1
+for state in on off on off; do
+	host nic0 bad "$1" 1
+	ip link set eth0 promisc $state || fail "promisc $state"
+	sleep 0.3
+done
+need_net
+send_file /tmp/noise
+# The first ones of setting the card up again; the driver may give up and go back.
+for count in 1 2; do
+	host nic0 bad "$1" $count
+	ip link set eth0 mtu $((1300 + count)) || true
+	host nic0 bad "$1" 0
+	within 20 ping -c 1 -W 1 $PEER || {
+		ip link set eth0 mtu 1500 || fail "$count $1: the card does not come back"
+		need_net
+	}
+	[ "$(counter nic0.bad)" != 0 ] || fail "no answer was made wrong"
+done
+ip link set eth0 mtu 1500
+need_net
+send_file /tmp/noise
+receive_file

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1
+# timeout: 30
+# boot: own
+# breaks-with: nothing yet
+#
+# Frames that are shorter than an Ethernet header.
+
+need_net
+host nic0 bad frame-short 20
+within 5 ping -c 1 -W 1 $PEER || fail "no answer after it"

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 2
+# timeout: 60
+# boot: own
+# host: --nic tap0,queues=2
+# xfail-c: X9 WARNING
+# breaks-with: nothing yet
+#
+# A send indirection table with entries that no number of a queue can be.
+
+need_net
+noise 2
+host nic0 bad table-huge-entry 1
+send_file /tmp/noise

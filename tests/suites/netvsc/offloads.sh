@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1 2
+# timeout: 300
+# host: --nic tap0,rsc=on
+# tools: ethtool socat
+# breaks-with: nothing yet
+#
+# Data over TCP and UDP is right with every combination of scatter-gather, segmentation and
+# checksums by the host, coalescing by the host or by the kernel.
+
+need_net
+noise 2
+# What depends on something that is off goes off too, and ethtool says that it cannot.
+e() { /tools/ethtool -K eth0 "$@" >/dev/null 2>&1 || true; }
+is() { /tools/ethtool -k eth0 | grep -q "^$1: $2" || fail "$set: $1 is not $2"; }
+datagram() {
+	head -c 4000 /tmp/noise >/tmp/sent
+	/tools/socat -b 65536 -T 2 - "$1:7007" </tmp/sent >/tmp/got || fail "socat to $1"
+	cmp /tmp/sent /tmp/got || fail "$set: a datagram did not come back as it went to $1"
+}
+for lro in on off; do
+	for gro in on off; do
+		for sg in on off; do
+			for tx in on off; do
+				for gso in on off; do
+					set="lro $lro gro $gro sg $sg tx $tx gso $gso"
+					# shellcheck disable=SC2086
+					e $set
+					is large-receive-offload $lro
+					is generic-receive-offload $gro
+					is tx-checksumming $tx
+					[ $tx = off ] || is scatter-gather $sg
+					send_file /tmp/noise
+					datagram "UDP4:$PEER"
+				done
+			done
+		done
+		receive_file
+		receive_file $PEER6
+		send_file /tmp/noise $PEER6
+		datagram "UDP6:[$PEER6]"
+	done
+done
+e lro on gro on sg on tx on tso on gso on
+need_net
+[ "$(counter nic0.tx_refused)" = 0 ] || fail "the host refused frames: $(host nic0 counters)"
+[ "$(counter nic0.tx_pseudo_checksum_wrong)" = 0 ] || fail "the guest left a wrong sum of the pseudo-header"

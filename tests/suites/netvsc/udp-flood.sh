@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1 2
+# timeout: 120
+# tools: ethtool socat
+# breaks-with: nothing yet
+#
+# Datagrams as fast as the guest can: no time-out of the transmit queue, what the guest counts
+# is what the host got, and nothing is left behind.
+
+need_net
+ours() { cat "/sys/class/net/eth0/statistics/$1"; }
+statistic() { /tools/ethtool -S eth0 | sed -n "s/^ *$1: //p"; }
+flood() { # SECONDS BYTES
+	/tools/socat -u -b "$2" OPEN:/dev/zero "UDP4-SENDTO:$PEER:7009" &
+	socat=$!
+	sleep "$1"
+	kill $socat 2>/dev/null
+	wait $socat || true
+}
+sleep 1
+for size in 1 1400 30000; do
+	packets=$(ours tx_packets) host_packets=$(counter nic0.tx_packets)
+	bytes=$(ours tx_bytes) host_bytes=$(counter nic0.tx_bytes)
+	flood 4 $size
+	# Completions and the counters that the host tells at the end of a batch.
+	sleep 1
+	host_packets=$(($(counter nic0.tx_packets) - host_packets)) packets=$(($(ours tx_packets) - packets))
+	host_bytes=$(($(counter nic0.tx_bytes) - host_bytes)) bytes=$(($(ours tx_bytes) - bytes))
+	note "netvsc: $((packets / 4)) frames/s of datagrams with $size bytes"
+	[ $packets -gt 400 ] || fail "only $packets frames in 4 s"
+	[ $packets = $host_packets ] || fail "$size bytes: the guest counts $packets frames, the host $host_packets"
+	[ $bytes = $host_bytes ] || fail "$size bytes: the guest counts $bytes bytes, the host $host_bytes"
+done
+[ "$(counter nic0.tx_refused)" = 0 ] || fail "the host refused frames: $(host nic0 counters)"
+stop=$(statistic stop_queue) wake=$(statistic wake_queue)
+[ "$stop" -le "$wake" ] || fail "the queue was stopped $stop times and woken $wake times"
+[ "$(cat /sys/class/net/eth0/queues/tx-0/tx_timeout)" = 0 ] || fail "the transmit queue timed out"
+need_net
