@@ -54,15 +54,15 @@ checkpatch() {
 	return $bad
 }
 
-# Unsafe code per folder; the two client drivers may have none, and no bindings.
+# Unsafe code per folder; drivers of devices may have none, and no bindings.
 unsafe_count() {
 	local folder n bad=0
-	for folder in vmbus netvsc storvsc rust tests/host/engine tests/host/vmm; do
+	for folder in vmbus netvsc storvsc tests/sample rust tests/host/engine tests/host/vmm; do
 		[ -d "$folder" ] || continue
 		n=$(files "$folder/*.rs" | xargs -r cat | grep -vE '^\s*//' | grep -cE '\bunsafe\b')
 		printf '     unsafe in %s: %s\n' "$folder" "$n"
 	done
-	for folder in netvsc storvsc; do
+	for folder in netvsc storvsc tests/sample; do
 		if files "$folder/*.rs" | grep -v '/trace.rs$' |
 			xargs -r grep -nE '^[^/]*(\bunsafe\b|bindings::)'; then
 			bad=1
@@ -72,18 +72,33 @@ unsafe_count() {
 	return $bad
 }
 
+# The kernel's own style, which differs from that of the test host.
+kernel_rustfmt() {
+	local tree rust
+	tree=$(scripts/source.sh)
+	mapfile -t rust < <(files 'rust/*.rs' 'vmbus/*.rs' 'netvsc/*.rs' 'storvsc/*.rs' 'tests/sample/*.rs')
+	in_root rustfmt --check --edition 2021 --config-path "$tree/.rustfmt.toml" "${rust[@]}"
+}
+
 step "every file names its licence" licences
 step "shell scripts parse" shell_syntax
 step "rustfmt" scripts/host.sh fmt --all --check
 step "clippy, warnings are errors" scripts/host.sh clippy --workspace --all-targets -- -D warnings
 step "patches apply" scripts/source.sh
 step "checkpatch --strict" checkpatch
+step "rustfmt of the kernel's files" kernel_rustfmt
 unsafe_count || failed=1
 # Long on the first run: its progress is shown.
 if scripts/kernel.sh link vmlinux; then
 	echo "ok   vmlinux links with the bus, SCSI and the FC transport as modules"
 else
 	echo "FAIL vmlinux does not link with the bus, SCSI and the FC transport as modules"
+	failed=1
+fi
+# The sample client's own build tells how its abstractions are compiled.
+if ! scripts/kernel.sh fast; then
+	failed=1
+elif ! tests/misuse/run.sh fast; then
 	failed=1
 fi
 exit $failed
