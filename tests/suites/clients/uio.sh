@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 60
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
 # breaks-with: another class id in the VMM's offer

@@ -5,7 +5,7 @@
 # boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The host refuses sub-channels, or takes one away: the card works with those that are left.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 60
 # each: answer-id answer-status answer-short
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The host answers control messages wrongly: an answer that nobody waits for before the right
 # one, a failure, or less than an answer.

@@ -3,7 +3,7 @@
 # vcpus: 1
 # timeout: 30
 # boot: own
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Frames that are shorter than an Ethernet header.
 

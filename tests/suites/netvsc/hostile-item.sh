@@ -5,7 +5,7 @@
 # boot: own
 # each: item-long item-empty item-offset
 # xfail-c: X1 no end after|soft lockup|killed|is not ready|does not answer
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # An item of a frame's per-packet information that is longer than the list, empty, or has its
 # value outside: a search that does not advance never ends.

@@ -4,7 +4,7 @@
 # timeout: 60
 # boot: own
 # xfail-c: X12 the carrier
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # A flood of link changes of which only the last counts: the link is what it says, soon.
 

@@ -4,7 +4,7 @@
 # timeout: 90
 # boot: own
 # xfail-c: X7 ip link hangs
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # A control message without an answer: whoever waits must not keep everybody else waiting.
 

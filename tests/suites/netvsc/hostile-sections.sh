@@ -5,7 +5,7 @@
 # boot: own
 # tools: ethtool
 # xfail-c: X15 gave back
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The guest gives the sections of a packet that it cannot use back, or the host runs out of them.
 

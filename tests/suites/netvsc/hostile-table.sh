@@ -5,7 +5,7 @@
 # host: --nic tap0,queues=2
 # tools: ethtool
 # each: table-entry table-count table-offset
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # A send indirection table with channels that do not exist, of the wrong size, or outside of
 # its message; then a right one.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 60
 # each: length-short length-long data-offset data-length info-offset info-length range-outside range-wraps range-long ranges-none ranges-many ranges-huge ranges-negative type type-short type-in-buffer completion-unknown completion-empty completion-twice part-first part-middle
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The host sends packets that break the protocol: they are dropped, and the rest of the
 # traffic does not notice.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 120
 # tools: ethtool
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The link goes down and up, changes its speed, and its network; Linux looks at most every
 # two seconds.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 120
 # host: --nic tap0,rsc=on
 # tools: ethtool
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Segments that the host coalesced arrive as fewer and larger packets, whole; and not when
 # the guest has that switched off.

@@ -6,7 +6,7 @@
 # host: --nic tap0,queues=2
 # tools: ethtool
 # xfail-c: X7 ip link hangs
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The host grants a sub-channel that it does not offer.
 

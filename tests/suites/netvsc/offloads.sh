@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 300
 # host: --nic tap0,rsc=on
 # tools: ethtool socat
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Data over TCP and UDP is right with every combination of scatter-gather, segmentation and
 # checksums by the host, coalescing by the host or by the kernel.

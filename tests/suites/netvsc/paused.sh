@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 120
 # tools: ethtool socat
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # The host stops reading the ring for a while, or completes nothing and takes no more than its
 # quota: the queue stops, and all goes on when the host does.

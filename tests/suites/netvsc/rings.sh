@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 120
 # tools: ethtool
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # ethtool -G changes the number of sections of both buffers, and what does not fit is
 # rounded or refused without harm.

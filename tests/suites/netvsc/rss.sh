@@ -5,7 +5,7 @@
 # boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool iperf3
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Two channels: both carry, each way; the table says where received frames go, and ethtool
 # changes table, key and number of channels.

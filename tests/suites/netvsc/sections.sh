@@ -4,7 +4,7 @@
 # timeout: 60
 # host: --nic tap0,whole-sections,receive-section=4000,send-section=2048,alias=Blue
 # tools: ethtool
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # A host with other sections, which announces them whole, and a network with a name.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 120
 # tools: ethtool socat
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Datagrams as fast as the guest can: no time-out of the transmit queue, what the guest counts
 # is what the host got, and nothing is left behind.

@@ -3,7 +3,7 @@
 # vcpus: 1 2
 # timeout: 60
 # host: --service echo
-# breaks-with: TODO
+# breaks-with: nothing was tried yet
 #
 # The module is found by the device's alias and binds to the device; the packets of probe
 # come back; user space can unbind it and bind it again.

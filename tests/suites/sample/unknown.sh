@@ -4,7 +4,7 @@
 # timeout: 90
 # boot: own
 # host: --service echo
-# breaks-with: TODO
+# breaks-with: nothing was tried yet
 #
 # Devices that no entry of the driver's table matches: bound by new_id and by driver_override,
 # they come without the information of an entry. remove_id may come before unbind.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 180
 # tools: fio
 # breaks-with: the VMM reads a range from the beginning of its first page

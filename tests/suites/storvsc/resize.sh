@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # breaks-with: a resize without unit attention
 #
 # A disk gets another size: the guest sees it with the next command, whatever that is, and

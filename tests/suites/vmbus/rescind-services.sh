@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1
 # timeout: 60
 # breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
 #

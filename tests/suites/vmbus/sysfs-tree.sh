@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1
 # boot: own
-# breaks-with: nothing yet
+# breaks-with: nothing was tried yet
 #
 # Everything that the bus and its drivers show in sysfs, against a list made with the C
 # drivers: types, modes and names of all of it, and the values that are fixed.
