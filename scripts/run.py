@@ -89,12 +89,14 @@ class Guests:
             raise suite.Mistake(f"'# tools:' asks for {' '.join(missing)}; scripts/image.sh has no such program")
         return sorted({self._sets[tool] for tool in asked})
 
-    def machine(self, processors=2):
-        """A new machine. One that does not come up gets a second chance."""
+    def machine(self, vcpus=1, alone=True):
+        """A new machine for guests of so many processors. One that does not come up gets a second chance."""
+        processors = 2 if alone or vcpus > 1 else 1
         for last in (False, True):
             try:
                 return machine.Machine(
-                    self._files, None if self.direct else self._l1_kernel, processors, self._memory
+                    self._files, None if self.direct else self._l1_kernel, processors, self._memory,
+                    threads=alone and vcpus == 1,
                 )
             except machine.Dead:
                 if last:
@@ -160,12 +162,12 @@ class Plan:
 class Worker(threading.Thread):
     """One machine that takes boots from the plan."""
 
-    def __init__(self, guests, plan, out, processors):
+    def __init__(self, guests, plan, out, *what):
         super().__init__(daemon=True)
         self._guests = guests
         self._plan = plan
         self._out = out
-        self._processors = processors
+        self._what = what
         self._machine = None
         self.guest = None
         self.start()
@@ -175,7 +177,7 @@ class Worker(threading.Thread):
             while (tests := self._plan.take()) is not None:
                 try:
                     if self._machine is None:
-                        self._machine = self._guests.machine(self._processors)
+                        self._machine = self._guests.machine(*self._what)
                 except (machine.Dead, OSError) as error:
                     self._plan.failed(tests, error)
                     return
@@ -224,18 +226,18 @@ def test(tests, guests):
         phases = {}
         for tests in boots:
             phases.setdefault((1, True) if guests.direct else tests[0].phase(), []).append(tests)
-        for (processors, alone), phase in sorted(phases.items()):
+        for (vcpus, alone), phase in sorted(phases.items()):
             if hopeless:
                 out.not_run(sum(phase, []))
                 continue
             count = 1 if alone else min(2, len(phase), os.cpu_count())
             where = "this machine's KVM" if guests.direct else (
-                f"{count} emulated machine{'s' if count > 1 else ''} with KVM and {processors} "
-                f"processor{'s' if processors > 1 else ''}" + (" each" if count > 1 else "")
+                f"{count} emulated machine{'s' if count > 1 else ''} with KVM, "
+                f"in guests with {vcpus} processor{'s' if vcpus > 1 else ''}"
             )  # fmt: skip
             out.say(f"{sum(len(tests) for tests in phase)} tests in {len(phase)} boots, on {where}")
             plan = Plan(phase)
-            workers = [Worker(guests, plan, out, processors) for _ in range(count)]
+            workers = [Worker(guests, plan, out, vcpus, alone) for _ in range(count)]
             while any(worker.is_alive() for worker in workers):
                 workers[0].join(1)
                 for worker in workers[1:]:

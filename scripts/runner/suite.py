@@ -43,8 +43,8 @@ class Test:
         return f"{self.name} [{where}]"
 
     def phase(self):
-        """Tests with the same key may run at the same time: how many processors the machine below
-        the guest has, and whether there is one machine only."""
+        """Tests with the same key may run at the same time: how many processors the guest has
+        (two, if more), and whether nothing else may run."""
         return min(self.vcpus, 2), self.alone
 
     def boot(self):
