@@ -14,9 +14,15 @@ CONFIG=${1:-fast}
 build=/cache/build/$CONFIG
 saved=$build/drivers/hyperv/tests/sample/.hvrust_sample.o.cmd
 [ -e "$saved" ] || die "$saved is not there: make kernel"
-# The compiler and its flags, without what they were applied to.
-read -ra command < <(sed -n '1s/^savedcmd_[^=]*:= *//p' "$saved" | sed 's/ ;.*//' | tr ' ' '\n' |
-	grep -vE '^(--emit=|--out-dir|--crate-name|drivers/|/.*\.rs$|OBJTREE=|RUST_MODFILE=)|^$' | paste -sd' ')
+# The compiler and its flags, without what they were applied to. Make's file quotes for the shell.
+eval "words=($(sed -n '1s/^savedcmd_[^=]*:= *//p' "$saved" | sed 's/ ;.*//; s/\\#/#/g; s/\$\$/$/g'))"
+command=()
+for word in "${words[@]}"; do
+	case $word in
+	--emit=* | --out-dir | --crate-name | hvrust_sample | drivers/* | /*.rs | OBJTREE=* | RUST_MODFILE=*) ;;
+	*) command+=("$word") ;;
+	esac
+done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 failed=0
