@@ -91,11 +91,10 @@ class Guests:
 
     def machine(self, vcpus=1, alone=True):
         """A new machine for guests of so many processors. One that does not come up gets a second chance."""
-        processors = 2 if alone or vcpus > 1 else 1
         for last in (False, True):
             try:
                 return machine.Machine(
-                    self._files, None if self.direct else self._l1_kernel, processors, self._memory,
+                    self._files, None if self.direct else self._l1_kernel, self._memory,
                     threads=alone and vcpus == 1,
                 )
             except machine.Dead:

@@ -43,7 +43,7 @@ def has_hyperv():
         return False
 
 
-def qemu(kernel, initrd, processors, memory, threads):
+def qemu(kernel, initrd, memory, threads):
     """The command that boots L1; memory in MiB."""
     share = "local,security_model=none,multidevs=remap"
     # With a thread for each processor L1, or a guest with two, dies now and then (an interrupt
@@ -54,7 +54,8 @@ def qemu(kernel, initrd, processors, memory, threads):
         CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
         "-accel", accel, "-cpu", "EPYC-v4,+svm,+npt",
-        "-smp", f"{processors},sockets=1,cores={processors}", "-m", f"{memory}M",
+        # Two also below a guest with one: with one the VMM waits for the end of its time slice.
+        "-smp", "2,sockets=1,cores=2", "-m", f"{memory}M",
         "-kernel", kernel, "-initrd", initrd,
         # /l1 is the root file system without what is mounted on it.
         "-virtfs", f"{share},path=/l1,mount_tag=root,readonly=on",
@@ -76,16 +77,16 @@ def l1_image(files):
 class Machine:
     """A running agent (tests/l1/agent.sh), on this machine or in L1."""
 
-    def __init__(self, files, kernel=None, processors=2, memory=6144, threads=False):
+    def __init__(self, files, kernel=None, memory=6144, threads=False):
         """files are what guests need, by their names in argv; kernel is L1's, if one is wanted,
-        which then has so many processors and MiB of memory, and with threads all of this
-        machine's processors for them."""
+        which then has so many MiB of memory, and with threads this machine's processors for its
+        own two."""
         files = {**files, "agent.sh": L1_FOLDER / "agent.sh", "peer.py": L1_FOLDER / "peer.py"}
         if kernel:
             # QEMU reads it before L1 says anything; no other machine must overwrite it until then.
             initrd = SHARE / f"l1-{next(_numbers)}.cpio"
             initrd.write_bytes(l1_image(files))
-            command = qemu(kernel, initrd, processors, memory, threads)
+            command = qemu(kernel, initrd, memory, threads)
         else:
             initrd = None
             bin_folder = SHARE / "bin"

@@ -53,6 +53,8 @@ moved flows -R
 [ $rx0 -gt 100 ] && [ $rx1 -gt 100 ] || fail "with another key the channels received $rx0 and $rx1"
 
 noise 4
+# A table of the user's forbids fewer channels than it names.
+e -X eth0 default || fail "ethtool -X default"
 for count in 1 2 1 2; do
 	e -L eth0 combined $count || fail "ethtool -L combined $count"
 	[ "$(combined)" = $count ] || fail "there are $(combined) channels, not $count"

@@ -4,7 +4,6 @@
 # timeout: 60
 # boot: own
 # host: --nic tap0,queues=2
-# xfail-c: X9 WARNING
 # breaks-with: nothing was tried yet
 #
 # A send indirection table with entries that no number of a queue can be.
