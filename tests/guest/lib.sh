@@ -131,6 +131,11 @@ receive_file() { # [ADDRESS]
 	[ "$got" = "$expected" ] || fail "other data came than the peer sent"
 }
 
+# Whether two whole numbers differ by no more than that.
+near() { # ONE OTHER LIMIT
+	[ $(($1 - $2)) -le "$3" ] && [ $(($2 - $1)) -le "$3" ]
+}
+
 at_least() { # FIGURE MINIMUM WHAT
 	awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }' || fail "$3: $1, and at least $2 is wanted"
 }

@@ -52,9 +52,6 @@ sleep 1
 rx=$(($(ours rx_packets) - start_rx)) rx_bytes=$(($(ours rx_bytes) - start_rx_bytes))
 host_rx=$(($(counter nic0.rx_packets) - host_rx)) host_rx_bytes=$(($(counter nic0.rx_bytes) - host_rx_bytes))
 # A frame of somebody else's may come between two readings: ARP, neighbour discovery.
-near() { # ONE OTHER LIMIT
-	[ $(($1 - $2)) -le "$3" ] && [ $(($2 - $1)) -le "$3" ]
-}
 near $rx $host_rx 3 || fail "the guest counts $rx received packets, the host $host_rx"
 near $rx_bytes $host_rx_bytes 300 || fail "the guest counts $rx_bytes received bytes, the host $host_rx_bytes"
 near $(($(ours tx_packets) - start_tx)) $(($(counter nic0.tx_packets) - host_tx)) 3 || fail "sent packets are counted differently"

@@ -29,8 +29,9 @@ for size in 1 1400 30000; do
 	host_bytes=$(($(counter nic0.tx_bytes) - host_bytes)) bytes=$(($(ours tx_bytes) - bytes))
 	note "netvsc: $((packets / 4)) frames/s of datagrams with $size bytes"
 	[ $packets -gt 400 ] || fail "only $packets frames in 4 s"
-	[ $packets = $host_packets ] || fail "$size bytes: the guest counts $packets frames, the host $host_packets"
-	[ $bytes = $host_bytes ] || fail "$size bytes: the guest counts $bytes bytes, the host $host_bytes"
+	# A frame of somebody else's may come between two readings: ARP, neighbour discovery.
+	near $packets $host_packets 3 || fail "$size bytes: the guest counts $packets frames, the host $host_packets"
+	near $bytes $host_bytes 300 || fail "$size bytes: the guest counts $bytes bytes, the host $host_bytes"
 done
 [ "$(counter nic0.tx_refused)" = 0 ] || fail "the host refused frames: $(host nic0 counters)"
 stop=$(statistic stop_queue) wake=$(statistic wake_queue)
