@@ -2,14 +2,12 @@
 
 //! Heartbeat: the guest answers a message every two seconds, so that the host knows it is alive.
 
-use crate::device::{Device, Io, Offer, Violation};
+use crate::device::{Io, Violation};
 use crate::guid::Guid;
-use crate::ic::{Session, Version};
-use crate::ring::Packet;
+use crate::ic::{Answer, Service, Session, Version};
 
 /// Interface of the service.
 pub const INTERFACE: Guid = Guid::new("57164f39-9115-4e78-ab55-382f3bd5422d");
-const INSTANCE: Guid = Guid::new("fd149e91-82e0-4a7d-afa6-2a4166cbd7c0");
 
 const MESSAGE: u16 = 1;
 const VERSIONS: &[Version] = &[Version::new(1, 0), Version::new(3, 0)];
@@ -43,23 +41,15 @@ impl Default for Heartbeat {
     }
 }
 
-impl Device for Heartbeat {
-    fn offer(&self) -> Offer {
-        Session::offer(INTERFACE, INSTANCE)
+impl Service for Heartbeat {
+    const INTERFACE: Guid = INTERFACE;
+    const INSTANCE: Guid = Guid::new("fd149e91-82e0-4a7d-afa6-2a4166cbd7c0");
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        (self.due, self.sent, self.answered) = (None, 0, 0);
-        self.session.open(io);
-    }
-
-    fn packet(
-        &mut self,
-        io: &mut Io<'_>,
-        _channel: usize,
-        packet: Packet,
-    ) -> Result<(), Violation> {
-        let Some(answer) = self.session.receive(io, &packet)? else { return Ok(()) };
+    fn answered(&mut self, io: &mut Io<'_>, answer: Answer) -> Result<(), Violation> {
         // The guest adds one to the number that it was sent.
         let expected = self.answered + 1;
         let number = answer.body.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
@@ -72,8 +62,8 @@ impl Device for Heartbeat {
         Ok(())
     }
 
-    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session.close();
+    fn reset(&mut self) {
+        (self.due, self.sent, self.answered) = (None, 0, 0);
     }
 
     fn tick(&mut self, io: &mut Io<'_>, now: u64) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::device::{Io, Offer, Violation};
+use crate::device::{Device, Io, Offer, Violation};
 use crate::guid::Guid;
 use crate::ring::{Packet, PacketKind};
 use crate::trace::Level;
@@ -103,6 +103,69 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// One of the integration services: what it adds to the session that all of them have.
+pub trait Service: Send {
+    /// Kind of the device.
+    const INTERFACE: Guid;
+    /// The device.
+    const INSTANCE: Guid;
+
+    /// The session.
+    fn session(&mut self) -> &mut Session;
+
+    /// The guest answered a message. An error ends the channel.
+    fn answered(&mut self, io: &mut Io<'_>, answer: Answer) -> Result<(), Violation>;
+
+    /// A session begins or ends: forgets what was said in the last one.
+    fn reset(&mut self) {}
+
+    /// See [`Device::tick`].
+    fn tick(&mut self, _io: &mut Io<'_>, _now: u64) {}
+
+    /// See [`Device::command`].
+    fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String>;
+}
+
+impl<S: Service> Device for S {
+    fn offer(&self) -> Offer {
+        Offer {
+            flags: ENUMERATE_DEVICE_INTERFACE | NAMED_PIPE,
+            user: PIPE_OF_MESSAGES.to_le_bytes().to_vec(),
+            ..Offer::new(S::INTERFACE, S::INSTANCE)
+        }
+    }
+
+    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
+        self.reset();
+        self.session().open(io);
+    }
+
+    fn packet(
+        &mut self,
+        io: &mut Io<'_>,
+        _channel: usize,
+        packet: Packet,
+    ) -> Result<(), Violation> {
+        match self.session().receive(io, &packet)? {
+            Some(answer) => self.answered(io, answer),
+            None => Ok(()),
+        }
+    }
+
+    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
+        self.session().close();
+        self.reset();
+    }
+
+    fn tick(&mut self, io: &mut Io<'_>, now: u64) {
+        Service::tick(self, io, now);
+    }
+
+    fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
+        Service::command(self, io, words)
+    }
+}
+
 /// The session of one integration service.
 pub struct Session {
     kind: u16,
@@ -117,15 +180,6 @@ impl Session {
     /// A service with messages of type `kind`, in any of `versions`.
     pub const fn new(kind: u16, versions: &'static [Version]) -> Self {
         Self { kind, versions, state: State::Closed, transaction: 0, waiting: VecDeque::new() }
-    }
-
-    /// The offer of a service.
-    pub fn offer(interface: Guid, instance: Guid) -> Offer {
-        Offer {
-            flags: ENUMERATE_DEVICE_INTERFACE | NAMED_PIPE,
-            user: PIPE_OF_MESSAGES.to_le_bytes().to_vec(),
-            ..Offer::new(interface, instance)
-        }
     }
 
     /// The channel is open: asks for the guest's versions.

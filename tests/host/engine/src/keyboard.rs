@@ -50,17 +50,13 @@ impl Device for Keyboard {
         _channel: usize,
         packet: Packet,
     ) -> Result<(), Violation> {
-        let word = |n: usize| {
-            let bytes = packet.data.get(n * 4..)?.first_chunk()?;
-            Some(u32::from_le_bytes(*bytes))
-        };
         if packet.kind != PacketKind::InBand {
             return Err(Violation::new(format!("{:?} packet to the keyboard", packet.kind)));
         }
         if packet.completion_requested {
             io.complete(PRIMARY, packet.transaction_id, &[]);
         }
-        match (word(0), word(1)) {
+        match (packet.word(0), packet.word(1)) {
             (Some(PROTOCOL_REQUEST), Some(version)) => {
                 self.ready = version == VERSION;
                 let status = if self.ready { ACCEPTED } else { 0 };

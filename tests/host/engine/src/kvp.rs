@@ -5,14 +5,12 @@
 //!
 //! One question is under way at a time, so a command only asks; `answer` tells what came.
 
-use crate::device::{Device, Io, Offer, Violation};
+use crate::device::{Io, Violation};
 use crate::guid::Guid;
-use crate::ic::{Answer, Session, Version};
-use crate::ring::Packet;
+use crate::ic::{Answer, Service, Session, Version};
 
 /// Interface of the service.
 pub const INTERFACE: Guid = Guid::new("a9a0f4e7-5a45-4d96-b827-8a841e8c03e6");
-const INSTANCE: Guid = Guid::new("242ff919-07db-4180-9c2e-b86cb68c8c55");
 
 const MESSAGE: u16 = 2;
 const VERSIONS: &[Version] = &[Version::new(3, 0), Version::new(4, 0)];
@@ -58,24 +56,16 @@ impl Default for Kvp {
     }
 }
 
-impl Device for Kvp {
-    fn offer(&self) -> Offer {
-        Session::offer(INTERFACE, INSTANCE)
+impl Service for Kvp {
+    const INTERFACE: Guid = INTERFACE;
+    const INSTANCE: Guid = Guid::new("242ff919-07db-4180-9c2e-b86cb68c8c55");
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        self.session.open(io);
-    }
-
-    fn packet(
-        &mut self,
-        io: &mut Io<'_>,
-        _channel: usize,
-        packet: Packet,
-    ) -> Result<(), Violation> {
-        let Some(Answer { status, body }) = self.session.receive(io, &packet)? else {
-            return Ok(());
-        };
+    fn answered(&mut self, io: &mut Io<'_>, answer: Answer) -> Result<(), Violation> {
+        let Answer { status, body } = answer;
         io.count("answered", 1);
         self.answer = format!("{status:#010x}");
         if self.pending.take() == Some(ENUMERATE) && status == 0 {
@@ -85,8 +75,7 @@ impl Device for Kvp {
         Ok(())
     }
 
-    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session.close();
+    fn reset(&mut self) {
         self.pending = None;
         self.answer = "none".into();
     }

@@ -97,17 +97,13 @@ impl Device for Mouse {
         _channel: usize,
         packet: Packet,
     ) -> Result<(), Violation> {
-        let word = |n: usize| {
-            let bytes = packet.data.get(n * 4..)?.first_chunk()?;
-            Some(u32::from_le_bytes(*bytes))
-        };
-        if packet.kind != PacketKind::InBand || word(0) != Some(PIPE_DATA) {
+        if packet.kind != PacketKind::InBand || packet.word(0) != Some(PIPE_DATA) {
             return Err(Violation::new(format!("{:?} packet to the mouse", packet.kind)));
         }
         if packet.completion_requested {
             io.complete(PRIMARY, packet.transaction_id, &[]);
         }
-        match (self.state, word(2), word(4)) {
+        match (self.state, packet.word(2), packet.word(4)) {
             (State::Closed, Some(PROTOCOL_REQUEST), Some(version)) => {
                 let approved = version == VERSION;
                 let answer = [&version.to_le_bytes()[..], &[approved.into()]].concat();

@@ -73,6 +73,14 @@ pub struct Packet {
     pub data: Vec<u8>,
 }
 
+impl Packet {
+    /// The little-endian word number `n` of the data.
+    pub fn word(&self, n: usize) -> Option<u32> {
+        let bytes = self.data.get(n.checked_mul(4)?..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    }
+}
+
 /// One ring of the pair.
 struct Ring {
     memory: PageRange,

@@ -2,14 +2,12 @@
 
 //! Shutdown: the host asks the guest to power off or to restart.
 
-use crate::device::{Device, Io, Offer, Violation};
+use crate::device::{Io, Violation};
 use crate::guid::Guid;
-use crate::ic::{Session, Version};
-use crate::ring::Packet;
+use crate::ic::{Answer, Service, Session, Version};
 
 /// Interface of the service.
 pub const INTERFACE: Guid = Guid::new("0e0b6031-5213-4934-818b-38d90ced39db");
-const INSTANCE: Guid = Guid::new("b6650ff7-33bc-4840-8048-e0676786f393");
 
 const MESSAGE: u16 = 3;
 const VERSIONS: &[Version] =
@@ -39,29 +37,17 @@ impl Default for Shutdown {
     }
 }
 
-impl Device for Shutdown {
-    fn offer(&self) -> Offer {
-        Session::offer(INTERFACE, INSTANCE)
+impl Service for Shutdown {
+    const INTERFACE: Guid = INTERFACE;
+    const INSTANCE: Guid = Guid::new("b6650ff7-33bc-4840-8048-e0676786f393");
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        self.session.open(io);
-    }
-
-    fn packet(
-        &mut self,
-        io: &mut Io<'_>,
-        _channel: usize,
-        packet: Packet,
-    ) -> Result<(), Violation> {
-        if let Some(answer) = self.session.receive(io, &packet)? {
-            io.count(if answer.status == 0 { "accepted" } else { "refused" }, 1);
-        }
+    fn answered(&mut self, io: &mut Io<'_>, answer: Answer) -> Result<(), Violation> {
+        io.count(if answer.status == 0 { "accepted" } else { "refused" }, 1);
         Ok(())
-    }
-
-    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session.close();
     }
 
     /// `request`: power off; `request restart`: restart.

@@ -5,14 +5,12 @@
 //! A host that has no clock: its time is what the command line says, and goes on from there with
 //! the VMM's. A guest must follow a message with the flag SYNC; a SAMPLE it may ignore.
 
-use crate::device::{Device, Io, Offer, Violation};
+use crate::device::{Io, Violation};
 use crate::guid::Guid;
-use crate::ic::{Session, Version};
-use crate::ring::Packet;
+use crate::ic::{Answer, Service, Session, Version};
 
 /// Interface of the service.
 pub const INTERFACE: Guid = Guid::new("9527e630-d0ae-497b-adce-e80ab0175caf");
-const INSTANCE: Guid = Guid::new("2dd1ce17-079e-403c-b352-a1921ee207ee");
 
 const MESSAGE: u16 = 4;
 const VERSIONS: &[Version] = &[Version::new(1, 0), Version::new(3, 0), Version::new(4, 0)];
@@ -71,29 +69,17 @@ impl Default for Timesync {
     }
 }
 
-impl Device for Timesync {
-    fn offer(&self) -> Offer {
-        Session::offer(INTERFACE, INSTANCE)
+impl Service for Timesync {
+    const INTERFACE: Guid = INTERFACE;
+    const INSTANCE: Guid = Guid::new("2dd1ce17-079e-403c-b352-a1921ee207ee");
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        self.session.open(io);
-    }
-
-    fn packet(
-        &mut self,
-        io: &mut Io<'_>,
-        _channel: usize,
-        packet: Packet,
-    ) -> Result<(), Violation> {
-        if self.session.receive(io, &packet)?.is_some() {
-            io.count("answered", 1);
-        }
+    fn answered(&mut self, io: &mut Io<'_>, _answer: Answer) -> Result<(), Violation> {
+        io.count("answered", 1);
         Ok(())
-    }
-
-    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session.close();
     }
 
     fn tick(&mut self, io: &mut Io<'_>, now: u64) {

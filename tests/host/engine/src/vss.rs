@@ -5,14 +5,12 @@
 //!
 //! One request is under way at a time, so a command only asks; `answer` tells what came.
 
-use crate::device::{Device, Io, Offer, Violation};
+use crate::device::{Io, Violation};
 use crate::guid::Guid;
-use crate::ic::{Session, Version};
-use crate::ring::Packet;
+use crate::ic::{Answer, Service, Session, Version};
 
 /// Interface of the service.
 pub const INTERFACE: Guid = Guid::new("35fa2e29-ea23-4236-96ae-3a6ebacba440");
-const INSTANCE: Guid = Guid::new("2450ee40-33bf-4fbd-892e-9fb06e9214cf");
 
 const MESSAGE: u16 = 5;
 const VERSIONS: &[Version] = &[Version::new(5, 0)];
@@ -47,22 +45,15 @@ impl Default for Vss {
     }
 }
 
-impl Device for Vss {
-    fn offer(&self) -> Offer {
-        Session::offer(INTERFACE, INSTANCE)
+impl Service for Vss {
+    const INTERFACE: Guid = INTERFACE;
+    const INSTANCE: Guid = Guid::new("2450ee40-33bf-4fbd-892e-9fb06e9214cf");
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        self.session.open(io);
-    }
-
-    fn packet(
-        &mut self,
-        io: &mut Io<'_>,
-        _channel: usize,
-        packet: Packet,
-    ) -> Result<(), Violation> {
-        let Some(answer) = self.session.receive(io, &packet)? else { return Ok(()) };
+    fn answered(&mut self, io: &mut Io<'_>, answer: Answer) -> Result<(), Violation> {
         io.count("answered", 1);
         self.answer = format!("{:#010x}", answer.status);
         if self.pending.take() == Some(HOT_BACKUP) && answer.status == 0 {
@@ -75,8 +66,7 @@ impl Device for Vss {
         Ok(())
     }
 
-    fn closed(&mut self, _io: &mut Io<'_>, _channel: usize) {
-        self.session.close();
+    fn reset(&mut self) {
         self.pending = None;
         self.answer = "none".into();
     }

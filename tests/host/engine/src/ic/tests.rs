@@ -4,36 +4,37 @@
 
 use super::guest::{answer, negotiate, take, HEADERS};
 use super::*;
-use crate::device::Device;
 use crate::mock::Bench;
 
 const KIND: u16 = 9;
 
-struct Service(Session);
+struct Example(Session);
 
-impl Device for Service {
-    fn offer(&self) -> Offer {
-        Session::offer(Guid([0; 16]), Guid([0; 16]))
+impl Service for Example {
+    const INTERFACE: Guid = Guid([0; 16]);
+    const INSTANCE: Guid = Guid([0; 16]);
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.0
     }
 
-    fn opened(&mut self, io: &mut Io<'_>, _channel: usize) {
-        self.0.open(io);
-    }
-
-    fn packet(&mut self, io: &mut Io<'_>, _ch: usize, packet: Packet) -> Result<(), Violation> {
-        let answer = self.0.receive(io, &packet)?;
-        io.count("answers", answer.is_some().into());
+    fn answered(&mut self, io: &mut Io<'_>, _answer: Answer) -> Result<(), Violation> {
+        io.count("answers", 1);
         Ok(())
     }
 
     fn tick(&mut self, io: &mut Io<'_>, _now: u64) {
         self.0.send(io, &[7; 5]);
     }
+
+    fn command(&mut self, _io: &mut Io<'_>, _words: &[&str]) -> Result<String, String> {
+        Err("there are none".into())
+    }
 }
 
 fn bench() -> Bench {
     const VERSIONS: &[Version] = &[Version::new(1, 0), Version::new(3, 2)];
-    Bench::new(Box::new(Service(Session::new(KIND, VERSIONS))))
+    Bench::new(Box::new(Example(Session::new(KIND, VERSIONS))))
 }
 
 #[test]
