@@ -44,8 +44,8 @@ use serial::{irq_line, Lines, Port};
 use synic::{Pages, Refusals, Synic};
 use vcpu::{End, Event, Mailbox, Shared};
 
-/// Boots a Linux guest on KVM with an emulated Hyper-V host: VMBus, a SCSI controller with disks,
-/// a network card, heartbeat and shutdown services.
+/// Boots a Linux guest on KVM with an emulated Hyper-V host: VMBus, SCSI controllers with disks,
+/// a network card, heartbeat and shutdown services, and with --service other devices.
 ///
 /// The console is ttyS0. ttyS1 is the control line: the guest writes READY, BEGIN name, PASS,
 /// FAIL why, and commands for the host as `host COMMAND`, which are answered with `ok ...` or
