@@ -19,6 +19,8 @@ const PROVIDER: u16 = 0x2000;
 const PIPE: u16 = 0x10;
 const HEADER: usize = 8;
 const DATA: u32 = 1;
+/// Looks, one a second, at a guest that is done and takes nothing any more.
+const PATIENCE: u32 = 5;
 /// Bytes of stream per packet.
 const CHUNK: usize = 4096;
 
@@ -54,8 +56,10 @@ pub struct Socket {
     guest_done: bool,
     host_done: bool,
     open: bool,
-    /// Looks since both sides are done.
+    /// Looks since the guest is done and the host could send something.
     looks: u32,
+    /// What was sent at the last look.
+    sent_before: u64,
 }
 
 impl Socket {
@@ -68,7 +72,18 @@ impl Socket {
         let nothing = (0, Sha256::new());
         let (sent, received) = (nothing.clone(), nothing);
         let (guest_done, host_done, open) = (false, false, false);
-        Self { offer, role, queue, sent, received, guest_done, host_done, open, looks: 0 }
+        Self {
+            offer,
+            role,
+            queue,
+            sent,
+            received,
+            guest_done,
+            host_done,
+            open,
+            looks: 0,
+            sent_before: 0,
+        }
     }
 
     /// The guest, at `endpoint`, connects to a service of the host.
@@ -165,13 +180,17 @@ impl Device for Socket {
     }
 
     fn tick(&mut self, io: &mut Io<'_>, _now: u64) {
-        if !self.guest_done || !self.host_done || !self.open {
+        if !self.guest_done || !self.open {
             return;
         }
         // The channel goes when the guest has read everything. A guest that has closed its socket
-        // reads nothing any more, not even the end of the stream.
+        // reads nothing any more, neither what is still to be sent nor the end of the stream.
+        if std::mem::replace(&mut self.sent_before, self.sent.0) != self.sent.0 {
+            self.looks = 0;
+        }
         self.looks += 1;
-        if io.drained(0) || self.looks > 2 {
+        let done = self.host_done && io.drained(0);
+        if done || self.looks > if self.host_done { 2 } else { PATIENCE } {
             io.leave();
         }
     }

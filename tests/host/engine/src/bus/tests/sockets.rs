@@ -101,6 +101,23 @@ fn the_guest_connects_and_hears_itself() {
 }
 
 #[test]
+fn the_guest_has_gone_and_reads_nothing() {
+    let mut guest = Guest::connected();
+    let relid = offer_of(&connect(&mut guest, 1025, service(ECHO_PORT))).relid;
+    let mut stream = Stream::open(guest, relid);
+    (0..16).for_each(|n| stream.send(&[n; 2000]));
+    stream.send(&[]);
+    stream.guest.messages();
+    for second in 1..=5 {
+        stream.guest.host.tick(second * 1000);
+        assert!(stream.guest.kinds().is_empty());
+    }
+    stream.guest.host.tick(6000);
+    stream.guest.host.tick(7000);
+    assert_eq!(stream.guest.kinds(), [kind::RESCIND_CHANNEL_OFFER]);
+}
+
+#[test]
 fn the_host_connects_and_sends() {
     let mut guest = Guest::connected();
     assert_eq!(guest.host.command("socket connect 7000 100000").unwrap(), "socket0");
