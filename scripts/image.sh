@@ -63,6 +63,7 @@ copy_programs() { # FOLDER PROGRAM...
 declare -A sets=(
 	[fio]="fio"
 	[hyperv]="hv_kvp_daemon hv_vss_daemon"
+	[kexec]="kexec"
 	[net]="iperf3 socat ethtool ping"
 	[disk]="mkfs.ext4 e2fsck blkdiscard fallocate fstrim sg_inq sg_vpd sg_readcap sg_luns sg_sync sg_modes sg_unmap
 		sg_get_lba_status sg_persist sg_raw sg_requests sg_senddiag sg_start sg_turs sg_verify sg_wr_mode

@@ -31,7 +31,7 @@ if __name__ == "__main__" and not pathlib.Path("/.hvrust-base").exists():
     os.chdir(TOP)
     os.execvp("bash", ["bash", "-c", enter, "run.py", *sys.argv[1:]])
 
-from runner import boot, machine, report, shell, suite  # noqa: E402
+from runner import boot, cpio, machine, report, shell, suite  # noqa: E402
 
 # L1's kernel and, unless KCONFIG= says otherwise, the guests'.
 FAST = "fast"
@@ -77,6 +77,13 @@ class Guests:
             self._files[f"tools-{name}.cpio"] = tools / f"{name}.cpio"
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
+        if any(test.kernel for test in tests):
+            image = machine.CACHE / "build" / f"{config}{tree}" / "arch/x86/boot/bzImage"
+            if not image.exists():
+                raise suite.Mistake(f"'# kernel:' asks for {image}: scripts/kernel.sh {config} bzImage makes it")
+            self._files["kernel.cpio"] = machine.SHARE / "kernel.cpio"
+            entry = ("hv/bzImage", 0o644, image.read_bytes())
+            self._files["kernel.cpio"].write_bytes(cpio.archive([entry]))
 
     @staticmethod
     def _make(script, *words):

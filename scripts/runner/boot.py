@@ -82,6 +82,7 @@ class Boot:
         argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
         for name in tools:
             argv += ["--initrd", f"@tools-{name}.cpio"]
+        argv += ["--initrd", "@kernel.cpio"] if first.kernel else []
         argv += ["--initrd", f"jobs/{number}/job.cpio"]
         # Warnings have to reach the console, with the kernel's time in front.
         argv += ["--append", "loglevel=5 printk.time=1"]

@@ -9,7 +9,7 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone",
+    "alone", "kernel",
 }  # fmt: skip
 
 # Tests in one boot: few enough that two machines have something to do until the end.
@@ -37,6 +37,8 @@ class Test:
     memory: int = 512
     # It measures: nothing else runs at the same time.
     alone: bool = False
+    # It boots a kernel from within the guest, which finds its own in /hv/bzImage.
+    kernel: bool = False
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
@@ -50,7 +52,7 @@ class Test:
     def boot(self):
         """Tests with the same key may share a boot."""
         group = self.name if self.own else self.name.partition("/")[0]
-        return (self.vcpus, self.host, self.memory, self.alone, group)
+        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, group)
 
 
 def header(path):
@@ -91,6 +93,7 @@ def tests_of(folder, path):
             host=tuple(shlex.split(fields.get("host", "").replace("{}", argument))),
             memory=int(fields.get("memory", 512)),
             alone=yes[fields.get("alone", "no")],
+            kernel=yes[fields.get("kernel", "no")],
         )
 
 

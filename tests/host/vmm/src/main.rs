@@ -61,8 +61,8 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     initrd: Vec<PathBuf>,
     /// More for the kernel's command line.
-    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
-    append: String,
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    append: Vec<String>,
     /// Number of processors.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_VCPUS)))]
     vcpus: u8,
@@ -325,7 +325,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let image = boot::Image {
         kernel: &options.kernel,
         initrds: &options.initrd,
-        cmdline: &cmdline(&options.append),
+        cmdline: &cmdline(&options.append.join(" ")),
     };
     let entry = boot::load(&ram.mmap, ram.size(), &image)?;
     acpi::write(&ram.mmap, options.vcpus)?;
