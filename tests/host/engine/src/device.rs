@@ -183,6 +183,7 @@ impl Io<'_> {
         if let Some(effect) = effect {
             // The guest's answers to what it never should have got are not judged.
             open.check.disturbed |= !matches!(effect, fault::Effect::Delay(_));
+            *self.leave |= effect == fault::Effect::Rescind;
             self.note_fault(channel, fault::name(effect), id);
         }
         for (packet, flip) in packets {

@@ -55,6 +55,8 @@ pub enum Effect {
     Flip(usize, u8),
     /// A message with this status.
     Status(u32),
+    /// The device is taken away instead: the guest waits for this, and gets a rescind.
+    Rescind,
 }
 
 impl Effect {
@@ -69,6 +71,7 @@ impl Effect {
             Self::Byte(..) => "byte",
             Self::Flip(..) => "flip",
             Self::Status(_) => "status",
+            Self::Rescind => "rescind",
         }
     }
 }
@@ -120,6 +123,7 @@ impl Rule {
             "byte" => Effect::Byte(take::<u16>(words)?.into(), take(words)?),
             "flip" => Effect::Flip(take::<u16>(words)?.into(), take(words)?),
             "status" => Effect::Status(take(words)?),
+            "rescind" => Effect::Rescind,
             _ => return Err(format!("no effect {name}")),
         };
         let mut rule = Self { effect, skip: 0, count: 1, completions: false, channel: None };
@@ -256,6 +260,11 @@ impl Default for Faults {
     }
 }
 
+/// Whether a message's body begins with the number of the channel that it is about.
+pub(crate) fn names_channel(kind: u32) -> bool {
+    matches!(kind, kind::OPEN_RESULT | kind::GPADL_CREATED | kind::MODIFY_CHANNEL_RESPONSE)
+}
+
 /// Where a message's body has its status.
 pub(crate) fn status_offset(kind: u32) -> Option<usize> {
     Some(match kind {
@@ -285,7 +294,7 @@ impl Faults {
             effect = storm.hits(&mut self.rng).then(|| storm.message(&mut self.rng));
         }
         match effect {
-            Some(Effect::Drop) => return (Vec::new(), effect),
+            Some(Effect::Drop | Effect::Rescind) => return (Vec::new(), effect),
             Some(Effect::Delay(ms)) => {
                 self.late.push((self.now.saturating_add(ms), message));
                 return (Vec::new(), effect);
@@ -403,7 +412,7 @@ impl DeviceFaults {
         let end = packet.len().saturating_sub(TRAILER);
         let mut flip = None;
         match effect {
-            Some(Effect::Drop) => return (Vec::new(), effect),
+            Some(Effect::Drop | Effect::Rescind) => return (Vec::new(), effect),
             Some(Effect::Delay(ms)) => {
                 self.late.push((self.now.saturating_add(ms), (channel, packet)));
                 return (Vec::new(), effect);

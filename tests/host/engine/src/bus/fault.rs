@@ -58,6 +58,8 @@ impl Host {
 
     /// Sends a message, or what the faults that were asked for make of it.
     pub(super) fn send_message(&mut self, kind: u32, message: Vec<u8>) {
+        let body = msg::parse(&message).and_then(|(_, body)| get::<msg::Relid>(body).ok());
+        let relid = body.map(|body| body.relid);
         let (messages, effect) = self.faults.message(kind, message);
         if let (Some(fault::Effect::Status(1..)), [message]) = (effect, &messages[..]) {
             self.mean_it(kind, message);
@@ -66,6 +68,11 @@ impl Host {
             self.note_fault(fault::name(effect), msg::name(kind));
         }
         self.outbox.extend(messages);
+        if let (Some(fault::Effect::Rescind), Some(relid)) = (effect, relid) {
+            if let Ok((index, _)) = self.channel(relid) {
+                self.take_away(index);
+            }
+        }
     }
 
     /// A refusal that was put into an answer: the host's state follows.
@@ -115,6 +122,9 @@ impl Host {
                 match rule.effect {
                     fault::Effect::Status(_) if fault::status_offset(kind).is_none() => {
                         return Err(format!("{name} has no status"));
+                    }
+                    fault::Effect::Rescind if !fault::names_channel(kind) => {
+                        return Err(format!("{name} is not about a channel"));
                     }
                     fault::Effect::UnknownId
                     | fault::Effect::Truncate(_)

@@ -366,6 +366,29 @@ fn taken_away_at_each_step() {
 }
 
 #[test]
+fn taken_away_instead_of_an_answer() {
+    let mut bed = Bed::new();
+    bed.command("fault packet one rescind skip 1");
+    bed.send(1);
+    assert_eq!(bed.ids(), [1]);
+    assert!(bed.guest.kinds().is_empty());
+    bed.send(2);
+    assert!(bed.ids().is_empty());
+    assert_eq!(bed.guest.kinds(), [kind::RESCIND_CHANNEL_OFFER]);
+    assert_eq!(bed.guest.violations(), 0);
+
+    let mut guest = Guest::connected();
+    guest.host.command("fault message GPADL_CREATED rescind").unwrap();
+    let header = msg::GpadlHeader { relid: 1, gpadl: 7, range_bytes: 16, range_count: 1 };
+    let mut message = msg::build(kind::GPADL_HEADER, &header);
+    message.extend([PAGE as u64, MEMORY].as_bytes());
+    guest.host.guest_message(&message);
+    assert_eq!(guest.kinds(), [kind::RESCIND_CHANNEL_OFFER]);
+    assert!(guest.host.command("fault message GPADL_TORNDOWN rescind").is_err());
+    assert_eq!(guest.violations(), 0);
+}
+
+#[test]
 fn offers_that_are_wrong() {
     let mut guest = Guest::connected();
     let mut offer = |words: &str| {
