@@ -59,7 +59,9 @@ impl Service for Vss {
         if self.pending.take() == Some(HOT_BACKUP) && answer.status == 0 {
             let flags = answer.body.get(8..).and_then(|rest| rest.first_chunk());
             let flags = flags.map(|bytes| u32::from_le_bytes(*bytes));
-            if flags != Some(NO_AUTO_RECOVERY) {
+            // The answer of Linux's daemon overlays the operation with its status, so that the
+            // driver no longer knows that there are flags to set.
+            if !matches!(flags, Some(0 | NO_AUTO_RECOVERY)) {
                 return Err(Violation::new(format!("flags {flags:?} of the check")));
             }
         }
@@ -135,7 +137,8 @@ mod tests {
         let mut bench = Bench::new(Box::new(Vss::new()));
         negotiate(&mut bench, Version::new(5, 0));
         bench.command(&["check"]).unwrap();
-        let data = take(&mut bench).unwrap();
+        let mut data = take(&mut bench).unwrap();
+        data[HEADERS + 8] = 1;
         answer(&mut bench, data);
         assert!(bench.dead());
     }
