@@ -20,8 +20,9 @@ use kernel::{
     }, //
 };
 
-/// Bytes of the largest payload, in both directions.
-pub(crate) const MAX_SIZE: usize = 16384;
+/// Bytes of the largest payload, in both directions: with its header and trailer it leaves 8 of
+/// a ring's 60 KiB.
+pub(crate) const MAX_SIZE: usize = 61408;
 
 /// First word of a packet that the host sends by itself and wants back.
 const SENT: u32 = 0xec80_5e4d;

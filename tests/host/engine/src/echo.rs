@@ -63,8 +63,8 @@ const STATUS_REFUSED: u32 = 1;
 
 const PRIMARY: usize = 0;
 const MAX_SUB_CHANNELS: u32 = 8;
-/// Bytes of a packet of ours: magic and number, and what fits into a ring of eight pages.
-const SIZES: std::ops::RangeInclusive<usize> = 8..=16384;
+/// Bytes of a packet of ours: magic and number, and what fits into a ring of 16 pages.
+const SIZES: std::ops::RangeInclusive<usize> = 8..=61408;
 /// Bytes that one GPA-direct packet may have inverted.
 const MAX_PAGES: u64 = 1 << 20;
 /// Packets that wait for a guest that sends and does not read.
