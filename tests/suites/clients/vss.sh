@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1
+# vcpus: 1 2
 # timeout: 120
 # tools: hv_vss_daemon mkfs.ext4
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo

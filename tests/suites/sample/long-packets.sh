@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1
+# vcpus: 1 2
 # timeout: 120
 # host: --service echo
 # breaks-with: a byte that the host changes in a long packet (seen)
