@@ -9,7 +9,7 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone",
+    "alone", "icount",
 }  # fmt: skip
 
 # Tests in one boot: few enough that two machines have something to do until the end.
@@ -37,9 +37,15 @@ class Test:
     memory: int = 512
     # It measures: nothing else runs at the same time.
     alone: bool = False
+    # Its figures repeat where one instruction is one nanosecond: it runs only there.
+    icount: bool = False
+    # Which one of several equal runs.
+    round: int = 0
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
+        if self.round:
+            where += f", run {self.round}"
         return f"{self.name} [{where}]"
 
     def phase(self):
@@ -50,7 +56,7 @@ class Test:
     def boot(self):
         """Tests with the same key may share a boot."""
         group = self.name if self.own else self.name.partition("/")[0]
-        return (self.vcpus, self.host, self.memory, self.alone, group)
+        return (self.vcpus, self.host, self.memory, self.alone, self.round, group)
 
 
 def header(path):
@@ -91,6 +97,7 @@ def tests_of(folder, path):
             host=tuple(shlex.split(fields.get("host", "").replace("{}", argument))),
             memory=int(fields.get("memory", 512)),
             alone=yes[fields.get("alone", "no")],
+            icount=yes[fields.get("icount", "no")],
         )
 
 
@@ -105,8 +112,10 @@ def load(folder):
 
 
 def choose(tests, environment):
-    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite) and VCPUS=."""
+    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
+    VCPUS= and ICOUNT=."""
     words = {name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS")}
+    icount = environment.get("ICOUNT", "") not in ("", "0")
 
     def wanted(test):
         suite, _, name = test.name.partition("/")
@@ -114,12 +123,15 @@ def choose(tests, environment):
             (not words["SUITE"] or suite in words["SUITE"])
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
             and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
+            and test.icount == icount
         )
 
     chosen = [test for test in tests if wanted(test)]
     if not chosen:
-        known = sorted({test.name for test in tests})
+        known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))
+    if icount:
+        return [dataclasses.replace(test, round=number) for test in chosen for number in (1, 2)]
     return chosen
 
 
