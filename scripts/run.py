@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST=, VCPUS= and ICOUNT= choose
+    run.py test     the tests that SUITE=, TEST=, VCPUS=, SOAK= and ICOUNT= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there

@@ -72,7 +72,7 @@ class Boot:
         # Seconds of ours for one of the guest.
         self._real = ICOUNT_FACTOR if first.icount else 1
         job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
-        lines = [f"{t.timeout} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
+        lines = [f"{t.timeout} {t.times} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
         entries = [
             ("init", 0o755, (GUEST_FOLDER / "init").read_bytes()),

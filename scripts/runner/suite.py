@@ -9,7 +9,7 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone", "icount",
+    "alone", "icount", "soak",
 }  # fmt: skip
 
 # Tests in one boot: few enough that two machines have something to do until the end.
@@ -39,6 +39,10 @@ class Test:
     alone: bool = False
     # Its figures repeat where one instruction is one nanosecond: it runs only there.
     icount: bool = False
+    # How many times as long a soak is.
+    soak: int = 1
+    # That in a soak, or 1.
+    times: int = 1
     # Which one of several equal runs.
     round: int = 0
 
@@ -98,6 +102,7 @@ def tests_of(folder, path):
             memory=int(fields.get("memory", 512)),
             alone=yes[fields.get("alone", "no")],
             icount=yes[fields.get("icount", "no")],
+            soak=int(fields.get("soak", 1)),
         )
 
 
@@ -113,9 +118,9 @@ def load(folder):
 
 def choose(tests, environment):
     """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
-    VCPUS= and ICOUNT=."""
+    VCPUS=, SOAK= and ICOUNT=. SOAK=1 makes those longer whose header has a number for it."""
     words = {name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS")}
-    icount = environment.get("ICOUNT", "") not in ("", "0")
+    soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
 
     def wanted(test):
         suite, _, name = test.name.partition("/")
@@ -132,6 +137,8 @@ def choose(tests, environment):
         raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))
     if icount:
         return [dataclasses.replace(test, round=number) for test in chosen for number in (1, 2)]
+    if soak:
+        return [dataclasses.replace(test, times=test.soak, timeout=test.timeout * test.soak) for test in chosen]
     return chosen
 
 
