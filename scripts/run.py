@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST= and VCPUS= choose
+    run.py test     the tests that SUITE=, TEST=, VCPUS=, SOAK= and ICOUNT= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
@@ -48,6 +48,7 @@ class Guests:
         # A tree of the user's own is built beside Debian's.
         tree = "-ksrc" if os.environ.get("KSRC") else ""
         self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
+        self._icount = any(test.icount for test in tests)
         self._memory = max(test.memory for test in tests) + L1_MEMORY
         self._folders = itertools.count(1)
         # Tests that ran when the machine below their guest died.
@@ -58,6 +59,8 @@ class Guests:
         self.direct = machine.has_hyperv() if choice == "" else choice == "kvm"
         if self.direct and not machine.has_hyperv():
             raise suite.Mistake("HOST=kvm: /dev/kvm is missing or has no Hyper-V emulation; use HOST=tcg")
+        if self._icount:
+            self.direct = False
 
         hvhost = machine.CACHE / "host-target/release/hvhost"
         if not hvhost.exists():
@@ -102,7 +105,7 @@ class Guests:
             try:
                 return machine.Machine(
                     self._files, None if self.direct else self._l1_kernel, self._memory,
-                    threads=alone and vcpus == 1,
+                    threads=alone and vcpus == 1 and not self._icount, icount=self._icount,
                 )
             except machine.Dead:
                 if last:
@@ -191,6 +194,9 @@ class Worker(threading.Thread):
                 self.guest = self._guests.prepare(tests)
                 self._boot(self.guest, told)
                 told.flush()
+                if tests[0].icount:
+                    # What ran in a machine before changes what it costs after.
+                    self._close()
                 self._plan.done(tests, self.guest)
                 self.guest = None
         except Exception as error:  # A thread's last words would be lost otherwise.

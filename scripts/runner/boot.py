@@ -24,6 +24,8 @@ READY_WITHIN = 60
 END_WITHIN = 30
 # What a test gets over its own timeout, which the guest enforces while it can.
 GRACE = 20
+# With ICOUNT=1 the machine's clock goes this much slower than ours, at the worst.
+ICOUNT_FACTOR = 40
 
 
 @dataclasses.dataclass
@@ -35,6 +37,8 @@ class Verdict:
     seconds: float
     console: list
     began: bool = True
+    # What it measured: name -> (value, unit).
+    figures: dict = dataclasses.field(default_factory=dict)
 
 
 class Tail:
@@ -65,8 +69,10 @@ class Boot:
         self.tests = tests
         self.shell = shell
         first = tests[0]
+        # Seconds of ours for one of the guest.
+        self._real = ICOUNT_FACTOR if first.icount else 1
         job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
-        lines = [f"{t.timeout} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
+        lines = [f"{t.timeout} {t.times} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
         entries = [
             ("init", 0o755, (GUEST_FOLDER / "init").read_bytes()),
@@ -100,12 +106,13 @@ class Boot:
         self._marked = ""
         self._current = None
         self._began = 0.0
+        self._figures = {}
         self._result = {}
 
     def run(self, host, told):
         """Runs it on a machine; told(kind, text or Verdict) hears what happens, live."""
         host.command(f"{'shell' if self.shell else 'run'} {self.number}")
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + READY_WITHIN * self._real
         self._began = time.monotonic()
         ended = killed = None
         while ended is None:
@@ -116,7 +123,7 @@ class Boot:
             if time.monotonic() > deadline and not killed:
                 killed = self._what_hangs()
                 host.command("kill")
-                deadline = time.monotonic() + END_WITHIN
+                deadline = time.monotonic() + END_WITHIN * self._real
             elif time.monotonic() > deadline:
                 raise machine.Dead("the VMM cannot be killed")
         self._follow(told)
@@ -157,20 +164,25 @@ class Boot:
             now = time.monotonic()
             if word == "READY":
                 told("ready", self)
-                deadline = now + READY_WITHIN
+                deadline = now + READY_WITHIN * self._real
             elif word == "BEGIN":
                 self._current = next((t for t in self.tests if t.name == rest), None)
                 self._began = now
+                self._figures = {}
                 if self._current:
-                    deadline = now + self._current.timeout + GRACE
+                    deadline = now + (self._current.timeout + GRACE) * self._real
             elif word in ("PASS", "FAIL") and self._current:
                 why = "" if word == "PASS" else rest or "it does not say why"
                 self._judge(self._current, why, now - self._began, told)
                 self._current = None
                 self._began = now
-                deadline = now + END_WITHIN
+                deadline = now + END_WITHIN * self._real
             elif word == "NOTE":
                 told("note", rest)
+            elif word == "FIGURE":
+                name, value, unit = rest.split(" ", 2)
+                self._figures[name] = (float(value), unit)
+                told("note", f"{self._current}: {name} {value} {unit}")
             elif word == "SHELL":
                 told("shell", self)
                 deadline = float("inf")
@@ -180,15 +192,15 @@ class Boot:
         bad = next(filter(BAD_LINE.match, self.console_of(test)), None)
         if bad and not why:
             why = f"the kernel's log: {bad}"
-        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test))
+        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures)
         told("verdict", self.verdicts[test])
 
     def _what_hangs(self):
         if self._current:
             return f"no end after {self._current.timeout} s, and the guest does not stop it"
         if self.verdicts:
-            return f"the guest does not power off within {END_WITHIN} s after its tests"
-        return f"the guest is not ready within {READY_WITHIN} s"
+            return f"the guest does not power off within {END_WITHIN * self._real} s after its tests"
+        return f"the guest is not ready within {READY_WITHIN * self._real} s"
 
     def _finish(self, status, killed, told):
         """The end of the boot decides about a test without verdict, and may spoil the last one."""

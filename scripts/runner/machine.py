@@ -43,17 +43,20 @@ def has_hyperv():
         return False
 
 
-def qemu(kernel, initrd, memory, threads):
+def qemu(kernel, initrd, memory, threads, icount):
     """The command that boots L1; memory in MiB."""
     share = "local,security_model=none,multidevs=remap"
     # With a thread for each processor L1, or a guest with two, dies now and then (an interrupt
     # arrives right after #VMEXIT, where GIF is 0), also with our patches. Not seen with a guest
     # of one processor, which is twice as fast when the VMM has the other one.
-    accel = f"tcg,thread={'multi' if threads else 'single'},tb-size=512"
+    accel = ["-accel", f"tcg,thread={'multi' if threads else 'single'},tb-size=512"]
+    if icount:
+        # One instruction is one nanosecond, and idle time passes at once: figures repeat.
+        accel += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
     return [
         CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-        "-accel", accel, "-cpu", "EPYC-v4,+svm,+npt",
+        *accel, "-cpu", "EPYC-v4,+svm,+npt",
         # Two also below a guest with one: with one the VMM waits for the end of its time slice.
         "-smp", "2,sockets=1,cores=2", "-m", f"{memory}M",
         "-kernel", kernel, "-initrd", initrd,
@@ -77,16 +80,16 @@ def l1_image(files):
 class Machine:
     """A running agent (tests/l1/agent.sh), on this machine or in L1."""
 
-    def __init__(self, files, kernel=None, memory=6144, threads=False):
+    def __init__(self, files, kernel=None, memory=6144, threads=False, icount=False):
         """files are what guests need, by their names in argv; kernel is L1's, if one is wanted,
         which then has so many MiB of memory, and with threads this machine's processors for its
-        own two."""
+        own two, or with icount a nanosecond for each instruction."""
         files = {**files, "agent.sh": L1_FOLDER / "agent.sh", "peer.py": L1_FOLDER / "peer.py"}
         if kernel:
             # QEMU reads it before L1 says anything; no other machine must overwrite it until then.
             initrd = SHARE / f"l1-{next(_numbers)}.cpio"
             initrd.write_bytes(l1_image(files))
-            command = qemu(kernel, initrd, memory, threads)
+            command = qemu(kernel, initrd, memory, threads, icount)
         else:
             initrd = None
             bin_folder = SHARE / "bin"
@@ -105,7 +108,7 @@ class Machine:
         )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
         try:
-            self.expect("ready", 120)
+            self.expect("ready", 1200 if icount else 120)
         finally:
             if initrd:
                 initrd.unlink()

@@ -8,6 +8,8 @@ import time
 
 from . import boot, machine
 
+# Figures of two equal runs may differ by so much of the larger one.
+AGREE = 0.02
 # Seconds without a line, until one says what is going on.
 SILENCE = 60
 
@@ -39,6 +41,7 @@ class Report:
         self.ready = []
         self._lock = threading.RLock()
         self._verdicts = {}
+        self._figures = {}
         self._spoken = time.monotonic()
 
     def listener(self):
@@ -75,6 +78,8 @@ class Report:
                 "name": test.name, "vcpus": test.vcpus, "result": "fail" if failed else "pass",
                 "why": why if failed else "", "seconds": round(verdict.seconds, 2),
             }  # fmt: skip
+            for name, (value, unit) in verdict.figures.items():
+                self._figures.setdefault((test.name, name, unit), {})[test] = value
             if failed:
                 self.print(*notes, f"FAIL {test}: {why}", *(f"     | {line}" for line in verdict.console[-100:]))
             else:
@@ -84,11 +89,33 @@ class Report:
         for test in tests:
             self.verdict(boot.Verdict(test, "not run: no test began in three boots", 0, [], False))
 
+    def _compare(self):
+        """Figures of equal runs have to agree."""
+        for (_, name, unit), values in self._figures.items():
+            rounds = {test: value for test, value in values.items() if test.round}
+            if len(rounds) < 2:
+                continue
+            low, high = min(rounds.values()), max(rounds.values())
+            apart = (high - low) / high if high else 0
+            test = max(rounds, key=lambda test: test.round)
+            text = f"{test.name}: {name} {low:g} and {high:g} {unit}: {100 * apart:.2f} % apart"
+            if apart <= AGREE:
+                self.say(text)
+                continue
+            why = f"{text}, and {100 * AGREE:.0f} % are allowed"
+            self._verdicts[test].update(result="fail", why=why)
+            self.print(f"FAIL {why}")
+
     def end(self, deaths):
         """Writes the results; returns the exit status."""
+        self._compare()
         tests = list(self._verdicts.values())
         failed = sum(test["result"] == "fail" for test in tests)
-        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": tests}
+        figures = [
+            {"test": name, "figure": figure, "unit": unit, "values": list(values.values())}
+            for (name, figure, unit), values in self._figures.items()
+        ]
+        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": tests, "figures": figures}
         (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
         self.print(f"{len(tests) - failed} passed, {failed} failed")
         return 0 if tests and not failed else 1

@@ -9,7 +9,7 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone", "kernel",
+    "alone", "kernel", "icount", "soak",
 }  # fmt: skip
 
 # Tests in one boot: few enough that two machines have something to do until the end.
@@ -39,9 +39,19 @@ class Test:
     alone: bool = False
     # It boots a kernel from within the guest, which finds its own in /hv/bzImage.
     kernel: bool = False
+    # Its figures repeat where one instruction is one nanosecond: it runs only there.
+    icount: bool = False
+    # How many times as long a soak is.
+    soak: int = 1
+    # That in a soak, or 1.
+    times: int = 1
+    # Which one of several equal runs.
+    round: int = 0
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
+        if self.round:
+            where += f", run {self.round}"
         return f"{self.name} [{where}]"
 
     def phase(self):
@@ -52,7 +62,7 @@ class Test:
     def boot(self):
         """Tests with the same key may share a boot."""
         group = self.name if self.own else self.name.partition("/")[0]
-        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, group)
+        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, self.round, group)
 
 
 def header(path):
@@ -94,6 +104,8 @@ def tests_of(folder, path):
             memory=int(fields.get("memory", 512)),
             alone=yes[fields.get("alone", "no")],
             kernel=yes[fields.get("kernel", "no")],
+            icount=yes[fields.get("icount", "no")],
+            soak=int(fields.get("soak", 1)),
         )
 
 
@@ -108,8 +120,10 @@ def load(folder):
 
 
 def choose(tests, environment):
-    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite) and VCPUS=."""
+    """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
+    VCPUS=, SOAK= and ICOUNT=. SOAK=1 makes those longer whose header has a number for it."""
     words = {name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS")}
+    soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
 
     def wanted(test):
         suite, _, name = test.name.partition("/")
@@ -117,12 +131,17 @@ def choose(tests, environment):
             (not words["SUITE"] or suite in words["SUITE"])
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
             and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
+            and test.icount == icount
         )
 
     chosen = [test for test in tests if wanted(test)]
     if not chosen:
-        known = sorted({test.name for test in tests})
+        known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))
+    if icount:
+        return [dataclasses.replace(test, round=number) for test in chosen for number in (1, 2)]
+    if soak:
+        return [dataclasses.replace(test, times=test.soak, timeout=test.timeout * test.soak) for test in chosen]
     return chosen
 
 

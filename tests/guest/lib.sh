@@ -19,6 +19,12 @@ fail() { # WHY...
 # A figure or a sentence that the runner prints.
 note() { echo "NOTE $*" >&3; }
 
+# A figure that repeats, to be compared with the same one of another run.
+figure() { echo "FIGURE $*" >&3; } # NAME NUMBER UNIT
+
+# The clock in nanoseconds.
+now_ns() { sed -n 's/^now at \([0-9]*\) nsecs.*/\1/p' /proc/timer_list; }
+
 # Waits until both serial lines have sent what was written: stty drains them.
 flush() {
 	stty -F /dev/ttyS1 raw -echo

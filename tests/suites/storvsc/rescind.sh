@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # timeout: 90
+# soak: 5
 # breaks-with: the VMM answers "ok" without the rescind message; the VMM offers another instance id
 #
 # The host takes the controller away: its disks vanish, who has one open gets errors, and
@@ -12,7 +13,7 @@ class='{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}'
 need_disk 0
 dd if=/dev/urandom of=/tmp/data bs=1M count=2
 dd if=/tmp/data of="$disk" bs=1M conv=fsync
-for round in 1 2; do
+for round in $(seq $((2 * TIMES))); do
 	need_disk 0
 	exec 5<"$disk"
 	sync

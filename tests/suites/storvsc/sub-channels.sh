@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1 2
+# vcpus: 1 2 4
 # timeout: 120
 # host: --scsi-channels 3
 # breaks-with: CREATE_SUB_CHANNELS answered with success, without offers

@@ -2,12 +2,13 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # timeout: 120
+# soak: 5
 # breaks-with: the VMM forgets a GPADL teardown or UNLOAD; vmbus_exit without its last free
 #
 # All drivers can be unloaded and loaded again, with data moving in between. Three
 # times: what the first unload leaves behind shows in the second load.
 
-for round in 1 2 3; do
+for round in $(seq $((3 * TIMES))); do
 	need_disk 0
 	need_net
 	dd if=/dev/urandom of=/tmp/data bs=64k count=16

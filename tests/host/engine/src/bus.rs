@@ -25,7 +25,7 @@ mod gpadl;
 mod hvsock;
 mod monitor;
 
-use gpadl::Partial;
+use gpadl::{Partial, KEPT_MS};
 
 /// Numbers of channels run from 1 to this.
 pub const MAX_RELID: u32 = 2047;

@@ -96,6 +96,9 @@ pub(crate) struct Slot {
     pub again: bool,
     pub open: Option<OpenChannel>,
     pub gpadls: BTreeMap<u32, PageRange>,
+    /// Buffers of requests that were not answered: the host's until its answer, until the guest
+    /// has the channel's rings back, or until a rescind.
+    pub kept: Vec<PageRange>,
 }
 
 /// A device's way to its channels, for the length of one callback.
@@ -128,6 +131,18 @@ impl Io<'_> {
     /// The memory behind a GPADL of this channel.
     pub fn gpadl(&self, channel: usize, id: u32) -> Option<&PageRange> {
         self.slots.get(channel)?.gpadls.get(&id)
+    }
+
+    /// Writes over a request's buffers from now on, as a host may until it has answered.
+    pub fn keep(&mut self, channel: usize, ranges: &[PageRange]) {
+        if let Some(slot) = self.slots.get_mut(channel) {
+            slot.kept.extend_from_slice(ranges);
+        }
+    }
+
+    /// Ends that: the requests are about to be answered.
+    pub fn keep_no_more(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.kept.clear());
     }
 
     /// Sends an in-band packet.

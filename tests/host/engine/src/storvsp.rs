@@ -167,6 +167,10 @@ pub struct Storvsp {
     /// Disks that were added while the guest ran; their serial numbers tell them apart.
     added: u32,
     faults: Faults,
+    /// How many commands that read are kept without an answer from now on.
+    keep: u32,
+    /// Those, with their channels.
+    kept: Vec<(usize, Packet)>,
 }
 
 impl Storvsp {
@@ -184,6 +188,8 @@ impl Storvsp {
             shelf: BTreeMap::new(),
             added: 0,
             faults: Faults::default(),
+            keep: 0,
+            kept: Vec::new(),
         }
     }
 
@@ -381,6 +387,24 @@ impl Storvsp {
         }
     }
 
+    /// Whether this is a command whose data goes to the guest.
+    fn reads(&self, message: &Message) -> bool {
+        let srb = Srb::ref_from_prefix(&message.payload);
+        matches!(self.state, State::Ready(_))
+            && message.operation.get() == operation::EXECUTE_SRB
+            && srb.is_ok_and(|(srb, _)| srb.data_in == DATA_IN)
+    }
+
+    /// Answers the commands that were kept.
+    fn answer_kept(&mut self, io: &mut Io<'_>) -> Result<(), Violation> {
+        self.keep = 0;
+        io.keep_no_more();
+        for (channel, packet) in std::mem::take(&mut self.kept) {
+            self.packet(io, channel, packet)?;
+        }
+        Ok(())
+    }
+
     /// Sends a packet that answers nothing, if the guest's driver is there to hear it.
     fn notify(&self, io: &mut Io<'_>, operation: u32) {
         let State::Ready(version) = self.state else { return };
@@ -431,6 +455,13 @@ impl Device for Storvsp {
         }
         let mut message = Message::new_zeroed();
         message.as_mut_bytes()[..len].copy_from_slice(&packet.data[..len]);
+        if self.keep > 0 && self.reads(&message) && packet.completion_requested {
+            self.keep -= 1;
+            io.count("kept", 1);
+            io.keep(channel, &packet.ranges);
+            self.kept.push((channel, packet));
+            return Ok(());
+        }
         let fault = self.faults.pick(&message);
         let asked = message.clone();
         let status = match &fault {
@@ -451,7 +482,9 @@ impl Device for Storvsp {
     }
 
     fn closed(&mut self, _io: &mut Io<'_>, channel: usize) {
+        self.kept.retain(|kept| kept.0 != channel);
         if channel == 0 {
+            self.keep = 0;
             self.state = State::Begin;
         }
     }

@@ -14,6 +14,7 @@ impl Host {
         // A guest that hears of the rescind frees the memory without asking: we let go first.
         self.shut(at);
         self.slot(at).gpadls.clear();
+        self.slot(at).kept.clear();
         self.patterns.iter_mut().for_each(|list| list.retain(|pattern| pattern.relid != relid));
         self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
     }

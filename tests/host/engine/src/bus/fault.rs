@@ -22,6 +22,7 @@ impl Host {
     pub fn advance(&mut self, now: u64) {
         self.faults.now = now;
         self.pattern_again();
+        self.write_kept();
         for message in self.faults.due() {
             self.outbox.push_back(message);
         }
@@ -53,7 +54,9 @@ impl Host {
         let storm = self.faults.storm.map(|_| self.faults.now + 20);
         // The monitor page wants to be looked at all the time.
         let monitor = self.monitor_page.map(|_| self.faults.now);
-        devices.chain(self.faults.next()).chain(storm).chain(monitor).min()
+        let kept = self.keeps_some().then_some(self.faults.now + KEPT_MS);
+        let first = self.faults.next();
+        devices.chain(first).chain(storm).chain(monitor).chain(kept).min()
     }
 
     /// Sends a message, or what the faults that were asked for make of it.

@@ -24,6 +24,8 @@ pub(super) struct Pattern {
 
 /// How long the guest waits for its memory then: long enough for a mistake to show.
 const PATTERN_MS: u64 = 20;
+/// How often buffers that were kept are written to.
+pub(super) const KEPT_MS: u64 = 5;
 /// No pointer, no text, no zero.
 const PATTERN: [u8; PAGE] = [0xd7; PAGE];
 
@@ -86,9 +88,19 @@ impl Host {
         if known.is_none() && !self.is_leaving(at) {
             return Err(Violation::new(format!("GPADL_TEARDOWN for unknown {gpadl:#x}")));
         }
+        let kept = match self.slot(at).open {
+            Some(_) => Vec::new(),
+            // The rings: with them goes what was asked for in them.
+            None => std::mem::take(&mut self.slot(at).kept),
+        };
         if let (Some(range), Some(list)) = (known, &mut self.patterns) {
             let until = self.faults.now + PATTERN_MS;
-            list.push(Pattern { relid: teardown.relid, until, range });
+            let relid = teardown.relid;
+            list.extend(kept.into_iter().chain([range]).map(|range| Pattern {
+                relid,
+                until,
+                range,
+            }));
             self.pattern_again();
             let message = msg::build(kind::GPADL_TORNDOWN, &msg::GpadlTorndown { gpadl });
             self.faults.late.push((until, message));
@@ -103,12 +115,30 @@ impl Host {
         let Some(list) = &mut self.patterns else { return };
         for pattern in &*list {
             self.trace.count("patterns", 1);
-            for at in (0..pattern.range.len as usize).step_by(PAGE) {
-                let n = PAGE.min(pattern.range.len as usize - at);
-                // All of it was RAM when it was shared.
-                let _ = pattern.range.write(&*self.mem, at, &PATTERN[..n]);
-            }
+            write_over(&*self.mem, &pattern.range);
         }
         list.retain(|pattern| pattern.until > self.faults.now);
+    }
+
+    /// Whether a device keeps buffers of requests.
+    pub(super) fn keeps_some(&self) -> bool {
+        self.devices.iter().flat_map(|entry| &entry.slots).any(|slot| !slot.kept.is_empty())
+    }
+
+    /// Writes over buffers of requests that a device does not answer.
+    pub(super) fn write_kept(&mut self) {
+        for range in self.devices.iter().flat_map(|entry| &entry.slots).flat_map(|slot| &slot.kept)
+        {
+            self.trace.count("patterns_kept", 1);
+            write_over(&*self.mem, range);
+        }
+    }
+}
+
+fn write_over(mem: &dyn GuestMemory, range: &PageRange) {
+    for at in (0..range.len as usize).step_by(PAGE) {
+        let n = PAGE.min(range.len as usize - at);
+        // All of it was RAM when it was shared.
+        let _ = range.write(mem, at, &PATTERN[..n]);
     }
 }

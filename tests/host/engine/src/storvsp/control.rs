@@ -10,6 +10,8 @@
 //! `notify OPERATION [COUNT]`: packets with this operation that answer nothing.
 //! `fail COUNT ...`, `alter COUNT ...`: the next commands are not done and fail, or are done and
 //! answered wrongly, see [`Fault::parse`]; `faults` says how many are left, `faults off` ends them.
+//! `keep COUNT`: so many of the next commands that read are not answered, and their buffers are
+//! written over until `answer`, or until the guest has the rings back.
 //! `set versions [V.V ...]`, `set max-transfer BYTES`, `set sub-channels N`: what the controller
 //! says at the next handshake.
 //!
@@ -62,6 +64,11 @@ impl Storvsp {
                 self.faults.clear();
                 Ok(String::new())
             }
+            ["keep", count] => {
+                self.keep = count.parse().map_err(|_| format!("not a number: {count}"))?;
+                Ok(String::new())
+            }
+            ["answer"] => self.answer_kept(io).map(done).map_err(|why| why.to_string()),
             ["set", what, ref rest @ ..] => self.set(what, rest).map(done),
             _ => Err(format!("unknown command: {}", words.join(" "))),
         }

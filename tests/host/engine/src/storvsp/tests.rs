@@ -275,3 +275,23 @@ fn no_packet_makes_it_panic() {
 }
 
 mod changes;
+
+#[test]
+fn kept_reads_are_answered_later() {
+    let mut bench = ready();
+    bench.command(&["keep", "1"]).unwrap();
+    let range = bench.alloc(512);
+    let read = srb(0, DATA_IN, 512, &[op::READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+    bench.guest_send(PacketKind::GpaDirect, 7, true, std::slice::from_ref(&range), &read);
+    assert!(bench.guest_recv().is_none());
+    // What does not read, and what comes after, is answered.
+    assert_eq!(fetch(&mut bench, 0, 512, &[op::READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0]).1, [0; 512]);
+    range.write(&*bench.mem, 0, &[0xd7; 512]).unwrap();
+    bench.command(&["answer"]).unwrap();
+    bench.kick();
+    assert_eq!(bench.guest_recv().unwrap().transaction_id, 7);
+    let mut bytes = [1; 512];
+    range.read(&*bench.mem, 0, &mut bytes).unwrap();
+    assert_eq!(bytes, [0; 512]);
+    assert!(bench.command(&["keep", "many"]).is_err());
+}

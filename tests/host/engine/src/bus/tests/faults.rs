@@ -571,3 +571,59 @@ fn memory_is_written_to_until_the_guest_has_it_back() {
     guest.host.advance(40);
     assert_eq!(bytes(&guest, MEMORY + 8), (1, 1));
 }
+
+/// Never answers.
+struct Keeper;
+
+impl Device for Keeper {
+    fn offer(&self) -> crate::device::Offer {
+        crate::device::Offer::new(INTERFACE, Guid([4; 16]))
+    }
+
+    fn packet(&mut self, io: &mut Io<'_>, channel: usize, packet: Packet) -> Result<(), Violation> {
+        io.keep(channel, &packet.ranges);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_request_without_answer_is_written_to_until_the_rings_are_back() {
+    for rescind in [false, true] {
+        let mut guest = Guest::connected();
+        guest.host.write_patterns();
+        guest.host.add("keeper", Box::new(Keeper));
+        guest.messages();
+        assert_eq!(guest.gpadl(3, 7, MEMORY, 8), Some(STATUS_SUCCESS));
+        let ring =
+            PageRange { offset: 0, len: 8 * PAGE as u32, pfns: (MEMORY..MEMORY + 8).collect() };
+        let mut rings = RingPair::guest_end(&ring, 4, &*guest.mem);
+        let buffer = PageRange { offset: 8, len: 16, pfns: vec![MEMORY + 8] };
+        let direct = PacketKind::GpaDirect;
+        rings.guest_send(&*guest.mem, direct, 1, true, std::slice::from_ref(&buffer), b"");
+        assert_eq!(guest.open(3, 7, 4), Some(STATUS_SUCCESS));
+        while guest.host.serve() {}
+        let again = |guest: &mut Guest, now| {
+            buffer.write(&*guest.mem, 0, &[1; 16]).unwrap();
+            guest.host.advance(now);
+            let mut bytes = [0; 24];
+            guest.mem.read((MEMORY + 8) * PAGE as u64, &mut bytes).unwrap();
+            assert_eq!(bytes[..8], [0; 8], "somebody else's");
+            assert_eq!(bytes[8..], [bytes[8]; 16]);
+            bytes[8]
+        };
+        assert_eq!((again(&mut guest, 5), again(&mut guest, 10)), (0xd7, 0xd7));
+        if rescind {
+            guest.host.command("rescind keeper").unwrap();
+            assert_eq!(again(&mut guest, 15), 1);
+            continue;
+        }
+        guest.post(kind::CLOSE_CHANNEL, &msg::Relid { relid: 3 });
+        assert_eq!(again(&mut guest, 15), 0xd7);
+        guest.post(kind::GPADL_TEARDOWN, &msg::GpadlTeardown { relid: 3, gpadl: 7 });
+        assert_eq!(again(&mut guest, 20), 0xd7);
+        guest.messages();
+        guest.host.advance(40);
+        assert_eq!(guest.kinds(), [kind::GPADL_TORNDOWN]);
+        assert_eq!(again(&mut guest, 45), 1);
+    }
+}
