@@ -4,7 +4,7 @@
 # timeout: 30
 # boot: own
 # xfail-c: W5 crash|BUG|Oops
-# breaks-with: a callback that is published before the rings exist, as C does it (seen)
+# breaks-with: the C driver, which publishes the callback before the rings exist, and any other that does (seen)
 #
 # An interrupt for a channel that has no rings yet, while it is being opened.
 

@@ -4,7 +4,7 @@
 # timeout: 30
 # boot: own
 # xfail-c: W1 the card is still there after the rescind
-# breaks-with: a refused offer that still counts as being processed, as C does it (seen)
+# breaks-with: the C driver, in which a refused offer still counts as being processed (seen)
 #
 # An offer whose flags contradict each other (encrypted memory around a ring that is not)
 # is refused, and does not keep the host from taking another device away.

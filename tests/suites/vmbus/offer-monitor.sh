@@ -4,7 +4,7 @@
 # timeout: 20
 # boot: own
 # xfail-c: W18 an offer with monitor id 200 became a device
-# breaks-with: any monitor id accepted, as C does it (seen)
+# breaks-with: the C driver, which takes any monitor id (seen)
 #
 # There are 128 monitor ids: an offer with another is refused.
 

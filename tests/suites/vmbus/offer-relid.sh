@@ -4,7 +4,7 @@
 # timeout: 20
 # boot: own
 # xfail-c: W4 the kernel's log: .*WARNING
-# breaks-with: a channel for any number, as C does it (seen)
+# breaks-with: the C driver, which makes a channel of any number (seen)
 #
 # Offers with numbers of channels that cannot be: they are refused, and the log stays calm.
 

@@ -4,7 +4,7 @@
 # timeout: 20
 # boot: own
 # xfail-c: W3 an offer of a sub-channel became a device
-# breaks-with: any first offer taken for a primary channel, as C does it (seen)
+# breaks-with: the C driver, which takes the first offer of an instance for its primary channel, whatever it says (seen)
 #
 # A sub-channel of a device that is not there is no device.
 

@@ -4,7 +4,7 @@
 # timeout: 20
 # boot: own
 # xfail-c: W4 the disk lost its channel
-# breaks-with: a table entry that is overwritten, as C does it (seen)
+# breaks-with: the C driver, which overwrites the table entry of a number in use (seen)
 #
 # An offer under the number of a channel that is in use: the user keeps it.
 

@@ -4,7 +4,7 @@
 # timeout: 20
 # boot: own
 # xfail-c: W2 the kernel's log: .*WARNING
-# breaks-with: an offer of a live instance taken for one after hibernation, as C does it (seen)
+# breaks-with: the C driver, which takes an offer of a live instance for one after hibernation (seen)
 #
 # The host offers a device that is there once more, under another channel's number: the
 # one that is there goes on, and the log stays calm.

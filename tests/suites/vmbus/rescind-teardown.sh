@@ -4,7 +4,7 @@
 # timeout: 40
 # boot: own
 # xfail-c: W6 the wait for GPADL_TORNDOWN did not end
-# breaks-with: a wait under the mutex that the rescind needs, as C does it (seen)
+# breaks-with: the C driver, which waits under the mutex that the rescind needs (seen)
 #
 # The host does not answer while the driver takes its memory back, and then takes the
 # device away: that ends the wait.
