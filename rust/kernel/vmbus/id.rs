@@ -8,7 +8,8 @@ use crate::{
         RawDeviceId,
         RawDeviceIdIndex, //
     },
-    fmt, //
+    fmt,
+    prelude::*, //
 };
 use core::mem::offset_of;
 
@@ -41,8 +42,54 @@ impl Guid {
         ])
     }
 
-    pub(super) fn from_raw(raw: bindings::guid_t) -> Self {
+    /// Creates a GUID from the C type.
+    pub const fn from_raw(raw: bindings::guid_t) -> Self {
         Self(raw.b)
+    }
+
+    /// Returns the GUID as the C type.
+    pub const fn into_raw(self) -> bindings::guid_t {
+        bindings::guid_t { b: self.0 }
+    }
+
+    /// Reads a GUID as user space writes it; what follows it does not matter.
+    ///
+    /// Returns [`EINVAL`] if there is none at the start of `text`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::vmbus::Guid;
+    ///
+    /// let text = b"F8615163-df3e-46c5-913f-f2d2f965ed0e\n";
+    /// let rest = [0x91, 0x3f, 0xf2, 0xd2, 0xf9, 0x65, 0xed, 0x0e];
+    ///
+    /// assert!(Guid::parse(text)? == Guid::new(0xf8615163, 0xdf3e, 0x46c5, rest));
+    /// assert!(Guid::parse(b"f8615163df3e46c5913ff2d2f965ed0e").is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let (mut high, mut low) = (0u64, 0u64);
+
+        for (at, &byte) in text.get(..36).ok_or(EINVAL)?.iter().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if byte != b'-' {
+                    return Err(EINVAL);
+                }
+                continue;
+            }
+
+            let digit = char::from(byte).to_digit(16).ok_or(EINVAL)?;
+            high = high << 4 | low >> 60;
+            low = low << 4 | u64::from(digit);
+        }
+
+        Ok(Self::new(
+            (high >> 32) as u32,
+            (high >> 16) as u16,
+            high as u16,
+            low.to_be_bytes(),
+        ))
     }
 }
 

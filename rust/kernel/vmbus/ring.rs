@@ -23,7 +23,12 @@ use crate::{
         SysMem, //
     },
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::barrier::{
+        virt_mb,
+        Full,
+        Read, //
+    }, //
 };
 
 /// Size of a packet's descriptor.
@@ -105,14 +110,14 @@ impl Ring {
     pub(super) fn ask_for_room(&self, bytes: u32) {
         io_write!(self.control(), .pending_send_size, bytes);
         // The host sees this before we look for room once more.
-        full_barrier();
+        virt_mb(Full);
     }
 
     /// Takes back [`Ring::ask_for_room`].
     pub(super) fn forget_room(&self) {
         if io_read!(self.control(), .pending_send_size) != 0 {
             io_write!(self.control(), .pending_send_size, 0u32);
-            full_barrier();
+            virt_mb(Full);
         }
     }
 
@@ -135,19 +140,6 @@ impl Ring {
             Err(EIO)
         }
     }
-}
-
-/// Orders all accesses before it before all accesses after it, also as the host sees them and on a
-/// kernel for one processor.
-fn full_barrier() {
-    // SAFETY: A barrier can be anywhere.
-    unsafe { bindings::virt_mb() }
-}
-
-/// Orders reads before it before reads after it, like [`full_barrier`].
-fn read_barrier() {
-    // SAFETY: A barrier can be anywhere.
-    unsafe { bindings::virt_rmb() }
 }
 
 /// A packet that the host sent, copied out of the ring.
@@ -309,21 +301,21 @@ impl Reader {
         let control = self.ring.control();
 
         // What was read has been read before the host may overwrite it.
-        read_barrier();
+        virt_mb(Read);
         io_write!(control, .read_index, self.read);
         // The host reads this index after it has written its own, or the size that it waits for;
         // we write first and read then. One of us sees what the other one wrote.
-        full_barrier();
+        virt_mb(Full);
 
         let pending = if io_read!(control, .features) & FEATURE_PENDING_SEND_SIZE != 0 {
             io_read!(control, .pending_send_size)
         } else {
             0
         };
-        read_barrier();
+        virt_mb(Read);
         let write = self.ring.write_index()?;
         // The packets are read after the index that covers them.
-        read_barrier();
+        virt_mb(Read);
 
         // A full ring keeps a byte free, so an empty one has all of it.
         let room = |read| self.ring.size - self.ring.distance(read, write);

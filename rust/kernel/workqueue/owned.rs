@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Workqueues that belong to their creator.
+
+use super::Queue;
+use crate::{
+    bindings,
+    fmt,
+    prelude::*, //
+};
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+/// A [`Queue`] that was created, and is destroyed when it is dropped.
+///
+/// Dropping it runs what is queued, and sleeps until that is done.
+///
+/// It is not for work that memory reclaim waits for: such a queue (`WQ_MEM_RECLAIM`) must not wait
+/// for others, which is more than can be said of work items that call any driver.
+///
+/// # Invariants
+///
+/// The pointer is a valid workqueue, which nobody else destroys.
+pub struct OwnedQueue(NonNull<bindings::workqueue_struct>);
+
+// SAFETY: Workqueues may be used, and destroyed, by any thread.
+unsafe impl Send for OwnedQueue {}
+
+// SAFETY: As above.
+unsafe impl Sync for OwnedQueue {}
+
+impl OwnedQueue {
+    /// Creates a queue that runs one work item at a time, in the order in which they were queued.
+    ///
+    /// Process context, may sleep.
+    pub fn ordered(name: &'static CStr) -> Result<Self> {
+        Self::new(name, bindings::wq_flags___WQ_ORDERED, 1)
+    }
+
+    /// Creates a queue whose work items may all run at the same time.
+    ///
+    /// Process context, may sleep.
+    pub fn concurrent(name: &'static CStr) -> Result<Self> {
+        Self::new(name, 0, 0)
+    }
+
+    fn new(name: &'static CStr, flags: bindings::wq_flags, max_active: c_int) -> Result<Self> {
+        let flags = flags | bindings::wq_flags_WQ_UNBOUND;
+
+        // SAFETY: Both strings end with a zero byte, and the format takes one string.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                flags,
+                max_active,
+                name.as_char_ptr(),
+            )
+        };
+
+        // INVARIANT: We have created it.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits until what is queued now has run.
+    ///
+    /// May sleep. Not to be called by a work item of this queue.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariant this is a valid workqueue.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for OwnedQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant this is a valid workqueue, until `self` is dropped.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl fmt::Debug for OwnedQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnedQueue")
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is ours to destroy.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
+}
