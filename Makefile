@@ -2,7 +2,7 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-export SUITE TEST VCPUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
+export SUITE TEST VCPUS VMBUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
 
 .PHONY: help run test check kernel root host
 .NOTPARALLEL:
@@ -17,6 +17,7 @@ help:
 	@echo 'VCPUS=2        only on two processors (default: on one and on two)'
 	@echo 'SOAK=1         some tests for longer, with more rounds'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
+	@echo 'VMBUS=c|rust   with this bus driver (default: all tests with C, those about it with Rust too)'
 	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'

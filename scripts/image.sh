@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# usage: image.sh BUILD
+# usage: image.sh BUILD [MODULE...]
 #
 # Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image:
 #   BUILD/base.cpio  busybox and the kernel's modules
+#   BUILD/rust-MODULE.cpio  a module in Rust in the place of the C one
 #   tools/SET.cpio   programs of the Debian root with their libraries, per set below
 #   tools/list       "PROGRAM SET" for each of them
 # Each only when what it is made of has changed. Tests, init and job come in one more
@@ -11,8 +12,9 @@
 
 . "$(dirname "$0")/common.sh"
 
-BUILD=${1:?usage: image.sh BUILD, a folder of $HVRUST_CACHE/build}
-[ -e /.hvrust-base ] || { in_root scripts/image.sh "$BUILD"; exit; }
+BUILD=${1:?usage: image.sh BUILD [MODULE...], a folder of $HVRUST_CACHE/build and its modules in Rust}
+[ -e /.hvrust-base ] || { in_root scripts/image.sh "$@"; exit; }
+shift
 
 build=/cache/build/$BUILD
 [ -e "$build/modules.order" ] || die "the kernel build/$BUILD is not there: scripts/kernel.sh makes it"
@@ -42,6 +44,18 @@ base() {
 	rm -rf "$stage/lib/modules/$version"/{build,source,kernel/drivers/gpu}
 	depmod -b "$stage" "$version"
 	pack "$stage" "$out/base.cpio"
+	rm -rf "$stage"
+}
+
+# The archive is unpacked after base.cpio, and its file written over the one from there.
+in_rust() { # MODULE
+	local stage=/cache/image/$BUILD/stage place
+	place=$(cd "$build" && find drivers -name "$1.ko" ! -path 'drivers/hyperv/*')
+	[ -n "$place" ] || die "the kernel build/$BUILD has no module $1 in C whose place one in Rust could take"
+	rm -rf "$stage"
+	install -D "$build-rust/$1.ko" "$stage/lib/modules/$(cat "$build/include/config/kernel.release")/kernel/$place"
+	find "$stage" -name '*.ko' -exec strip --strip-debug {} +
+	pack "$stage" "/cache/image/$BUILD/rust-$1.cpio"
 	rm -rf "$stage"
 }
 
@@ -112,3 +126,6 @@ remake tools tools < <(
 	# Security updates of the root change libraries too.
 	stat -c %Y /var/lib/dpkg/status
 )
+for module in "$@"; do
+	in_rust "$module"
+done

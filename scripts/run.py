@@ -9,8 +9,9 @@
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration (fast). KEEP=1 puts the job folders of the
-run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
+KCONFIG= names the guests' kernel configuration (fast). VMBUS=c|rust chooses the bus driver; by
+default all tests run with the one in C, and those about it with the one in Rust as well.
+KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
 mistake in the call or the set-up.
 """
 
@@ -70,6 +71,12 @@ class Guests:
         for kernel in sorted({config} if self.direct else {config, FAST}):
             self._make("kernel.sh", kernel)
         self._make("image.sh", f"{config}{tree}")
+        rust = sorted({module for test in tests for module in test.rust})
+        if rust:
+            self._make("modules.sh", config)
+            self._make("image.sh", f"{config}{tree}", *rust)
+        for driver in rust:
+            self._files[f"rust-{driver}.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / f"rust-{driver}.cpio"
         self._files["vmlinux"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
         self._files["base.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
         if not self.direct:
@@ -309,6 +316,7 @@ def main():
     try:
         if command == "demo":
             the_test = suite.Test("demo", "demo.sh", timeout=120, tools=("mkfs.ext4",))
+            the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0][0])
             return demo(the_test, Guests([the_test]))
         tests = suite.choose(suite.load(boot.SUITES), os.environ)
         if command == "list":

@@ -86,6 +86,9 @@ class Boot:
         (self.dir / "job.cpio").write_bytes(cpio.archive(entries))
         limit = READY_WITHIN + END_WITHIN + sum(t.timeout + GRACE for t in tests)
         argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
+        # Each takes the place of the module in C, which has the same name.
+        for name in first.rust:
+            argv += ["--initrd", f"@rust-{name}.cpio"]
         for name in tools:
             argv += ["--initrd", f"@tools-{name}.cpio"]
         argv += ["--initrd", "@kernel.cpio"] if first.kernel else []

@@ -75,7 +75,7 @@ class Report:
                 why += f" (C is expected to fail by {spot}, with another reason: {reason})"
         with self._lock:
             self._verdicts[test] = {
-                "name": test.name, "vcpus": test.vcpus, "result": "fail" if failed else "pass",
+                "name": test.name, "vcpus": test.vcpus, "rust": test.rust, "result": "fail" if failed else "pass",
                 "why": why if failed else "", "seconds": round(verdict.seconds, 2),
             }  # fmt: skip
             for name, (value, unit) in verdict.figures.items():

@@ -9,11 +9,16 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone", "kernel", "icount", "soak",
+    "alone", "kernel", "icount", "soak", "rust",
 }  # fmt: skip
 
 # Tests in one boot: few enough that two machines have something to do until the end.
 TOGETHER = 12
+
+
+# The module of each driver, the variable that chooses its implementation, and the letter that the
+# numbers of the C one's weak spots begin with.
+DRIVERS = {"hv_vmbus": ("VMBUS", "W")}
 
 
 class Mistake(Exception):
@@ -47,11 +52,17 @@ class Test:
     times: int = 1
     # Which one of several equal runs.
     round: int = 0
+    # Modules in Rust for which it runs also if nobody asks for them.
+    about: tuple = ()
+    # Modules that are in Rust in its guest.
+    rust: tuple = ()
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
         if self.round:
             where += f", run {self.round}"
+        if self.rust:
+            where += f", {' '.join(self.rust)} in Rust"
         return f"{self.name} [{where}]"
 
     def phase(self):
@@ -62,7 +73,7 @@ class Test:
     def boot(self):
         """Tests with the same key may share a boot."""
         group = self.name if self.own else self.name.partition("/")[0]
-        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, self.round, group)
+        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, self.round, self.rust, group)
 
 
 def header(path):
@@ -80,6 +91,8 @@ def header(path):
         found[key] = value.strip()
     if "xfail-c" in found and " " not in found["xfail-c"]:
         raise Mistake(f"{path}: '# xfail-c:' wants a weak spot's number and an expression for the reason")
+    if unknown := set(found.get("rust", "").split()) - DRIVERS.keys():
+        raise Mistake(f"{path}: '# rust:' names {' '.join(unknown)}; there are {' '.join(DRIVERS)}")
     for key in ("vcpus", "breaks-with"):
         if key not in found:
             raise Mistake(f"{path} has no header '# {key}:'")
@@ -90,6 +103,8 @@ def tests_of(folder, path):
     """The tests of one file: one for each argument and number of vCPUs."""
     fields = header(path)
     yes = {"yes": True, "no": False}
+    counts = [int(word) for word in fields["vcpus"].split()]
+    favourite = max((count for count in counts if count <= 2), default=counts[0])
     for argument, vcpus in itertools.product(fields.get("each", "").split() or [""], fields["vcpus"].split()):
         yield Test(
             name=f"{path.parent.name}/{path.stem}" + (f"-{argument}" if argument else ""),
@@ -106,6 +121,8 @@ def tests_of(folder, path):
             kernel=yes[fields.get("kernel", "no")],
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
+            # Once is enough: on two processors, where more can go wrong, if it runs on two.
+            about=tuple(fields.get("rust", "").split()) if int(vcpus) == favourite else (),
         )
 
 
@@ -117,6 +134,26 @@ def load(folder):
         except (KeyError, ValueError) as error:
             raise Mistake(f"{path}: a header has a value that is not understood: {error}") from None
     return tests
+
+
+def driver_sets(environment):
+    """The sets of drivers to test, as tuples of the modules in Rust, and whether the user chose them."""
+    rust, chosen = [], False
+    for module, (variable, _) in DRIVERS.items():
+        value = environment.get(variable, "")
+        if value not in ("", "c", "rust"):
+            raise Mistake(f"{variable}={value}: it takes c or rust")
+        chosen = chosen or value != ""
+        if value == "rust":
+            rust.append(module)
+    return ([tuple(rust)], True) if chosen else ([(), *((module,) for module in DRIVERS)], False)
+
+
+def with_drivers(test, rust):
+    """The test with these modules in Rust, which have no weak spots of C."""
+    letters = {DRIVERS[module][1] for module in rust}
+    xfail = () if test.xfail and test.xfail[0][0] in letters else test.xfail
+    return dataclasses.replace(test, rust=rust, xfail=xfail)
 
 
 def choose(tests, environment):
@@ -134,7 +171,14 @@ def choose(tests, environment):
             and test.icount == icount
         )
 
-    chosen = [test for test in tests if wanted(test)]
+    sets, by_user = driver_sets(environment)
+    chosen = [
+        with_drivers(test, rust)
+        for rust in sets
+        for test in tests
+        # Where the user leaves it open, drivers in Rust do what is about them, not everything.
+        if wanted(test) and (by_user or not rust or set(test.about) & set(rust))
+    ]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 90
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
 # breaks-with: the VMM's "set" without the flag SYNC

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 120
 # tools: hv_vss_daemon mkfs.ext4
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo

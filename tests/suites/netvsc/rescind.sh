@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 90
 # breaks-with: the VMM answers "ok" without the rescind message; the VMM offers the card with another MAC address
 #

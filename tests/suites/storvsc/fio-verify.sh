@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 180
 # tools: fio
 # breaks-with: the VMM's READ one byte off in the second of two ranges

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 2
+# rust: hv_vmbus
 # timeout: 90
 # breaks-with: a VMM that confirms MODIFY_CHANNEL and does nothing (seen)
 #

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 40
 # breaks-with: the VMM asks only once (seen); hv_utils loaded without its heartbeat service
 #

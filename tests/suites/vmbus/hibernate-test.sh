@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 60
 # boot: own
 # breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 120
 # boot: own
 # kernel: yes

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 30
 # boot: own
 # xfail-c: W1 the card is still there after the rescind

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 40
 # boot: own
 # breaks-with: the VMM's shutdown message with flags other than 0 or 1; hv_utils without the shutdown service

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_vmbus
 # timeout: 120
 # soak: 5
 # breaks-with: the VMM forgets a GPADL teardown or UNLOAD; vmbus_exit without its last free

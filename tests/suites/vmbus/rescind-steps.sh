@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 120
 # boot: own
 # breaks-with: a controller that hangs at its rescind, as C's does with a disk to flush (seen)

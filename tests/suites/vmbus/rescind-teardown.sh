@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 40
 # boot: own
 # xfail-c: W6 the wait for GPADL_TORNDOWN did not end

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_vmbus
 # timeout: 30
 # each: 4.0 4.1 5.0 5.1 5.2 5.3 6.0
 # host: --vmbus-max {}
