@@ -50,6 +50,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        rcu,
         Arc, //
     }, //
 };
@@ -67,6 +68,16 @@ struct Module {
     /// Probes the device that says that there is a bus, and with it everything else. None in a root
     /// partition, which has no host.
     _platform: Option<platform::Registration>,
+    _after: Callbacks,
+}
+
+/// Waits, when it is dropped, for the callbacks that free channels: they are code of this module.
+struct Callbacks;
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        rcu::rcu_barrier();
+    }
 }
 
 impl kernel::Module for Module {
@@ -76,6 +87,8 @@ impl kernel::Module for Module {
         // SAFETY: As above.
         unsafe { abi::channel::init() };
 
+        // First, so that it is there also if the rest fails.
+        let after = Callbacks;
         let platform = if platform::is_needed()? {
             // SAFETY: The value lives in the module until its exit, and is dropped there.
             Some(unsafe { platform::Registration::new(module) }?)
@@ -91,7 +104,7 @@ impl kernel::Module for Module {
 /// Everything that a bus with a connection consists of, in the order in which it goes.
 struct Connected {
     _kernel: hw::crash::Registration,
-    connection: Goodbye,
+    _connection: Goodbye,
     _synic: hw::synic::Synic,
     _interrupt: hw::interrupt::Registration,
     _bus: Devices,
@@ -151,18 +164,11 @@ fn connect() -> Result<Connected> {
 
     Ok(Connected {
         _kernel: kernel,
-        connection,
+        _connection: connection,
         _interrupt: interrupt,
         _bus: bus,
         _synic: synic,
         _published: published,
         _pages: pages,
     })
-}
-
-impl Connected {
-    /// The connection, for the bus's suspend and resume.
-    fn connection(&self) -> &Connection {
-        &self.connection.0
-    }
 }

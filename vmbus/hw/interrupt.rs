@@ -44,10 +44,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        barrier::{
-            virt_mb,
-            Full, //
-        },
         rcu,
         SpinLock, //
     },
