@@ -17,7 +17,7 @@ help:
 	@echo 'VCPUS=2        only on two processors (default: on one and on two)'
 	@echo 'SOAK=1         some tests for longer, with more rounds'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
-	@echo 'VMBUS=c|rust   with this bus driver (default: all tests with C, those about it with Rust too)'
+	@echo 'VMBUS=rust     with the bus driver in Rust (default: c; both: tests about the bus with each)'
 	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'

@@ -101,6 +101,9 @@ fi
 # The sample client's own build tells how its abstractions are compiled.
 if ! scripts/kernel.sh fast; then
 	failed=1
+elif ! scripts/modules.sh fast; then
+	echo "FAIL the drivers in Rust build as modules, without a warning"
+	failed=1
 elif ! tests/misuse/run.sh fast; then
 	failed=1
 fi

@@ -9,8 +9,8 @@
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration (fast). VMBUS=c|rust chooses the bus driver; by
-default all tests run with the one in C, and those about it with the one in Rust as well.
+KCONFIG= names the guests' kernel configuration (fast). VMBUS=c|rust|both chooses the bus driver;
+with both, all tests run with the one in C, and those about the bus with the one in Rust too.
 KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
 mistake in the call or the set-up.
 """
@@ -316,7 +316,7 @@ def main():
     try:
         if command == "demo":
             the_test = suite.Test("demo", "demo.sh", timeout=120, tools=("mkfs.ext4",))
-            the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0][0])
+            the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0])
             return demo(the_test, Guests([the_test]))
         tests = suite.choose(suite.load(boot.SUITES), os.environ)
         if command == "list":

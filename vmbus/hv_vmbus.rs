@@ -97,6 +97,7 @@ impl kernel::Module for Module {
         };
         Ok(Self {
             _platform: platform,
+            _after: after,
         })
     }
 }

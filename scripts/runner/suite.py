@@ -52,7 +52,7 @@ class Test:
     times: int = 1
     # Which one of several equal runs.
     round: int = 0
-    # Modules in Rust for which it runs also if nobody asks for them.
+    # Drivers that it is about: it runs with both of them if both are asked for.
     about: tuple = ()
     # Modules that are in Rust in its guest.
     rust: tuple = ()
@@ -137,16 +137,17 @@ def load(folder):
 
 
 def driver_sets(environment):
-    """The sets of drivers to test, as tuples of the modules in Rust, and whether the user chose them."""
-    rust, chosen = [], False
+    """The sets of drivers to test, as tuples of the modules in Rust."""
+    rust, both = [], []
     for module, (variable, _) in DRIVERS.items():
-        value = environment.get(variable, "")
-        if value not in ("", "c", "rust"):
-            raise Mistake(f"{variable}={value}: it takes c or rust")
-        chosen = chosen or value != ""
+        value = environment.get(variable) or "c"
+        if value not in ("c", "rust", "both"):
+            raise Mistake(f"{variable}={value}: it takes c, rust or both")
         if value == "rust":
             rust.append(module)
-    return ([tuple(rust)], True) if chosen else ([(), *((module,) for module in DRIVERS)], False)
+        elif value == "both":
+            both.append(module)
+    return [tuple(rust), *((*rust, module) for module in both)]
 
 
 def with_drivers(test, rust):
@@ -171,13 +172,11 @@ def choose(tests, environment):
             and test.icount == icount
         )
 
-    sets, by_user = driver_sets(environment)
-    chosen = [
-        with_drivers(test, rust)
-        for rust in sets
-        for test in tests
-        # Where the user leaves it open, drivers in Rust do what is about them, not everything.
-        if wanted(test) and (by_user or not rust or set(test.about) & set(rust))
+    first, *others = driver_sets(environment)
+    chosen = [with_drivers(test, first) for test in tests if wanted(test)]
+    # "both": all tests with C, and those about the driver in Rust with that.
+    chosen += [
+        with_drivers(test, rust) for rust in others for test in tests if wanted(test) and rust[-1] in test.about
     ]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
