@@ -435,13 +435,6 @@ impl Counters<'_> {
     }
 }
 
-/// How far a ring was written and read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    written: u32,
-    read: u32,
-}
-
 /// What a test wants, in microseconds.
 pub(crate) struct Knobs<'a> {
     pub(crate) on: SysMem<'a, u8>,
@@ -594,25 +587,8 @@ impl Channel {
         }
     }
 
-    /// Says that interrupts are wanted again. Returns the position if there are packets that came
-    /// without one: begin again then. Any context.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Channel::begin_read`].
-    #[inline]
-    pub(crate) unsafe fn end_read(&self) -> Option<Position> {
-        // SAFETY: By the safety requirements it stays attached. This changes nothing that another
-        // reader could rely on.
-        let more = unsafe { self.read(|reader| reader.unmask()) };
-        if more != Some(true) {
-            return None;
-        }
-        // SAFETY: By the safety requirements it stays attached.
-        unsafe { self.position() }
-    }
-
-    /// How far the channel was written and read; [`None`] if the host has spoilt it. Any context.
+    /// Says that interrupts are wanted again. Returns whether there are packets that came without
+    /// one: begin again then. Any context.
     ///
     /// What was read is our own index: the host can write the one in the ring.
     ///
@@ -620,14 +596,12 @@ impl Channel {
     ///
     /// As for [`Channel::begin_read`].
     #[inline]
-    pub(crate) unsafe fn position(&self) -> Option<Position> {
-        // SAFETY: By the safety requirements it stays attached.
-        let ring = unsafe { self.inbound().ring() }?;
+    pub(crate) unsafe fn end_read(&self) -> bool {
+        // SAFETY: By the safety requirements it stays attached. This changes nothing that another
+        // reader could rely on.
+        let more = unsafe { self.read(|reader| reader.unmask()) };
 
-        Some(Position {
-            written: ring.write_index()?,
-            read: word!(self, inbound.priv_read_index).read_val(),
-        })
+        more == Some(true)
     }
 
     /// The requests under way, locked. Any context but NMI.
