@@ -214,13 +214,13 @@ pub(crate) fn current() -> Option<Arc<Connection>> {
 }
 
 /// Shows a connection to everybody as long as it exists.
-pub(crate) struct Published(Arc<Connection>);
+pub(crate) struct Published(());
 
 impl Published {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
         // INVARIANT: The pointer owns the reference.
-        CURRENT.store(Arc::into_raw(connection.clone()).cast_mut(), Release);
-        Self(connection)
+        CURRENT.store(Arc::into_raw(connection).cast_mut(), Release);
+        Self(())
     }
 }
 
@@ -230,8 +230,11 @@ impl Drop for Published {
 
         rcu::synchronize_rcu();
         // SAFETY: It is what `new()` has made of a reference; nobody finds it any more.
-        drop(unsafe { Arc::from_raw(current) });
-        let _ = &self.0;
+        let connection = unsafe { Arc::from_raw(current) };
+
+        // Work items have references, of which the last may not be dropped by one of them: it
+        // would wait for its own queue.
+        connection.settle();
     }
 }
 

@@ -124,7 +124,9 @@ impl Drop for Goodbye {
 }
 
 /// The bus type; when it is dropped, its devices are before it.
-struct Devices(sys::bus::Registration);
+struct Devices {
+    _bus: sys::bus::Registration,
+}
 
 impl Drop for Devices {
     fn drop(&mut self) {
@@ -145,14 +147,15 @@ impl Drop for Devices {
             }
         }
         relid::forget();
-        let _ = &self.0;
     }
 }
 
 /// Connects with the host. Called once, by the probe of the platform device. May sleep.
 fn connect() -> Result<Connected> {
     hw::init()?;
-    let bus = Devices(sys::bus::Registration::new()?);
+    let bus = Devices {
+        _bus: sys::bus::Registration::new()?,
+    };
     let pages = abi::pages::Pages::new()?;
     let published = Published::new(Connection::new()?);
     let interrupt = hw::interrupt::Registration::new()?;
