@@ -3,7 +3,7 @@
 # vcpus: 1
 # timeout: 180
 # boot: own
-# xfail-c: X7 rescinded .* is still on the bus
+# xfail-c: X7 rescinded .* is still on the bus|did not come
 # breaks-with: a wait for the host's answer that the rescind does not end, as C has it (seen)
 #
 # The host takes the card away right after its channel was opened, and instead of each answer
