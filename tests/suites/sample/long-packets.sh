@@ -20,7 +20,7 @@ for size in 61408 32768; do
 		[ "$(figure ${pair%=*})" = ${pair#*=} ] ||
 			fail "up to $size bytes: $pair is wanted: $(cat /sys/kernel/debug/hvrust_sample-$id/figures)"
 	done
-	[ "$(figure full)" -gt 50 ] || fail "the ring to the host was full only $(figure full) times"
+	[ "$(figure full)" -gt 0 ] || fail "the ring to the host was never full"
 
 	before=$(of_host returned)
 	total=0
