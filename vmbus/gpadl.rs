@@ -8,6 +8,7 @@
 use crate::{
     channel::Channel,
     connection::Connection,
+    log::warn_limited,
     message::{
         kind,
         GpadlBody,
@@ -104,7 +105,7 @@ pub(crate) fn establish(
         Ok(Answer::Status(0)) if !channel.is_rescinded() => Ok(gpadl),
         Ok(Answer::Status(0)) | Err(NoAnswer::Rescinded) => Err(Failed::Clean(ENODEV)),
         Ok(Answer::Status(status)) => {
-            pr_err!("the host refuses a GPADL: status {:#x}\n", status);
+            warn_limited!("the host refuses a GPADL: status {:#x}\n", status);
             Err(Failed::Clean(EDQUOT))
         }
         _ => Err(take_back(connection, channel, gpadl, ETIMEDOUT)),

@@ -90,7 +90,7 @@ impl WorkItem<1> for Channel {
             }
             Err(error) => {
                 if !rescinded {
-                    pr_err!("relid {} cannot be used: {:?}\n", this.relid(), error);
+                    warn_limited!("relid {} cannot be used: {:?}\n", this.relid(), error);
                 }
                 finish(&this);
             }
@@ -160,8 +160,7 @@ impl WorkItem<2> for Channel {
 
     fn run(this: ARef<Channel>) {
         if this.primary().is_some() {
-            // An open one is removed by the driver's close of the primary, which is first told
-            // that it may.
+            // An open one goes when its driver closes it: see `closed()`.
             let open = this.link.lock().is_connected();
             if !open {
                 finish(&this);
@@ -169,6 +168,17 @@ impl WorkItem<2> for Channel {
         } else if !this.tell_rescind() {
             unregister(&this);
         }
+    }
+}
+
+/// A sub-channel was closed by its driver: forgets it if the host has taken it back. May sleep.
+///
+/// One that is still being added, or whose removal is queued, is forgotten at the end of that.
+pub(crate) fn closed(channel: &ARef<Channel>) {
+    let removing = channel.life.lock().stage == Stage::Removing;
+
+    if removing {
+        finish(channel);
     }
 }
 

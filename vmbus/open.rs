@@ -24,6 +24,7 @@ use crate::{
     },
     hw,
     lifecycle,
+    log::warn_limited,
     message::{
         self,
         kind,
@@ -154,7 +155,7 @@ pub(crate) fn connect(channel: &Channel, user_data: &[u8], callback: Callback) -
 
 /// Keeps memory for ever that the host may write to.
 fn leak(channel: &Channel, memory: ring::Memory) {
-    pr_warn!(
+    warn_limited!(
         "the host may still use the rings of relid {}: {} KiB of memory are lost\n",
         channel.relid(),
         memory.size() / 1024
@@ -288,9 +289,7 @@ pub(crate) fn disconnect(channel: &Channel) -> Result {
         // One that is not open has nothing to close.
         let _ = disconnect_one(&sub);
         free(&sub);
-        if sub.is_rescinded() {
-            lifecycle::finish(&sub);
-        }
+        lifecycle::closed(&sub);
     }
     disconnect_one(channel)
 }

@@ -62,17 +62,6 @@ __rust_helper unsigned int rust_helper_hyperv_block_order(struct page *page)
 	return folio_order(page_folio(page));
 }
 
-__rust_helper void *rust_helper_hyperv_page_address(struct page *page)
-{
-	return page_address(page);
-}
-
-/* Maps pages that the host can read in a row. */
-__rust_helper void *rust_helper_hyperv_vmap_decrypted(struct page **pages, unsigned int count)
-{
-	return vmap(pages, count, VM_MAP, pgprot_decrypted(PAGE_KERNEL));
-}
-
 /* PLAT: what firmware says about the bus, and the processors */
 
 __rust_helper bool rust_helper_hv_root_partition(void)

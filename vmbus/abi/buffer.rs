@@ -42,7 +42,7 @@ impl Decrypted {
                 continue;
             }
             // SAFETY: The block was just allocated.
-            let address = unsafe { bindings::hyperv_page_address(piece) };
+            let address = unsafe { bindings::page_address(piece) };
             // SAFETY: The block is mapped there, and ours.
             if unsafe { bindings::set_memory_decrypted(address as usize, 1 << order) } != 0 {
                 // Its state is unknown: it is lost.
@@ -57,7 +57,7 @@ impl Decrypted {
 
         // SAFETY: The pages exist, and are as many.
         this.address =
-            unsafe { bindings::hyperv_vmap_decrypted(all.as_mut_ptr(), all.len() as c_uint) };
+            unsafe { bindings::vmap_kernel(all.as_mut_ptr(), all.len() as c_uint, true) };
         if this.address.is_null() {
             return Err(ENOMEM);
         }
@@ -110,7 +110,7 @@ impl Drop for Decrypted {
             // SAFETY: By the type invariant it is a block.
             let order = unsafe { bindings::hyperv_block_order(*piece) };
             // SAFETY: As above.
-            let address = unsafe { bindings::hyperv_page_address(*piece) };
+            let address = unsafe { bindings::page_address(*piece) };
 
             // SAFETY: As above, and it is ours.
             if unsafe { bindings::set_memory_encrypted(address as usize, 1 << order) } == 0 {

@@ -21,6 +21,7 @@ use crate::{
     },
     hw,
     lifecycle,
+    log::warn_limited,
     message::{
         self,
         kind,
@@ -240,7 +241,7 @@ unsafe fn establish(
 
 /// Remembers memory that the host may still write to.
 fn lose(buffer: *mut c_void) {
-    pr_warn!("the host may still use memory of a driver, which is lost therefore\n");
+    warn_limited!("the host may still use memory of a driver, which is lost therefore\n");
     // If there is no room to remember it, there is no driver either that can go on for long.
     let _ = LOST.lock().push(buffer as usize, GFP_KERNEL);
 }
@@ -312,7 +313,7 @@ pub(crate) unsafe extern "C" fn vmbus_teardown_gpadl(
     let failed = unsafe { bindings::set_memory_encrypted(shared.buffer as usize, pages as c_int) };
 
     if failed != 0 {
-        pr_warn!("memory of a driver cannot be encrypted again: {}\n", failed);
+        warn_limited!("memory of a driver cannot be encrypted again: {}\n", failed);
     }
     shared.decrypted = failed != 0;
     failed
