@@ -66,9 +66,9 @@ class Test:
         return f"{self.name} [{where}]"
 
     def phase(self):
-        """Tests with the same key may run at the same time: how many processors the guest has
-        (two, if more), and whether nothing else may run."""
-        return min(self.vcpus, 2), self.alone
+        """Tests with the same key may run at the same time: whether nothing else may run, and
+        then how many processors the guest has (two, if more)."""
+        return self.alone, min(self.vcpus, 2) if self.alone else 0
 
     def boot(self):
         """Tests with the same key may share a boot."""
