@@ -30,7 +30,11 @@ targets=("$@")
 
 kmake() { make -C "$tree" LLVM=1 O="$out" "$@"; }
 
-kmake -s KCONFIG_ALLCONFIG="$PWD/$options" allnoconfig >"$log" 2>&1 ||
+# "# over: OTHER" in a file means what is in OTHER.config as well, unless it says otherwise.
+base=$(sed -n 's/^# over: //p' "$options")
+awk -F= '!/^CONFIG_/ { next } { value[$1] = $0 } END { for (name in value) print value[name] }' \
+	${base:+"scripts/kconfig/$base.config"} "$options" | sort >"$out/options"
+kmake -s KCONFIG_ALLCONFIG="$out/options" allnoconfig >"$log" 2>&1 ||
 	die "kernel configuration failed: $(tail -3 "$log")"
 
 # An option that was asked for must be there: Kconfig drops what it cannot select.
@@ -40,7 +44,7 @@ while IFS='=' read -r name value; do
 	n) grep -q "^$name=" "$out/.config" && missing+=("$name=n") ;;
 	*) grep -qxF "$name=$value" "$out/.config" || missing+=("$name=$value") ;;
 	esac
-done < <(grep '^CONFIG_' "$options")
+done <"$out/options"
 [ ${#missing[@]} = 0 ] ||
 	die "$options asks for options that the kernel's .config does not have: ${missing[*]}"
 

@@ -61,6 +61,7 @@ module! {
     authors: ["The hvrust developers"],
     description: "Microsoft Hyper-V VMBus driver",
     license: "GPL",
+    initcall: subsys,
 }
 
 /// The module.
