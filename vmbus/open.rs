@@ -202,15 +202,15 @@ fn request_open(
     user_data: &[u8],
 ) -> Result {
     let relid = channel.relid();
-    let subject = Subject::Open {
-        relid,
-        open_id: relid,
-    };
+    // The host repeats it in its answer. The rings have a handle of their own each time: a late
+    // answer to an open that was given up is not taken for that to a later one.
+    let open_id = gpadl;
+    let subject = Subject::Open { relid, open_id };
     let pending = connection.requests().begin(subject, Some(channel))?;
     let mut message = message::Open {
         header: Header::new(kind::OPEN),
         relid,
-        open_id: relid,
+        open_id,
         ring_gpadl: gpadl,
         target_vp: hw::vp_number(channel.target_cpu()),
         receive_page: u32::try_from(memory.receive_offset() / gpadl::PAGE).map_err(|_| EINVAL)?,

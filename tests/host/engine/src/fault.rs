@@ -43,6 +43,8 @@ pub enum Effect {
     Delay(u64),
     /// It comes twice.
     Duplicate,
+    /// It comes, and this many milliseconds later once more.
+    Again(u64),
     /// A packet with a transaction id that nobody gave out.
     UnknownId,
     /// A packet cut to this many bytes, its descriptor included and right.
@@ -65,6 +67,7 @@ impl Effect {
             Self::Drop => "drop",
             Self::Delay(_) => "delay",
             Self::Duplicate => "duplicate",
+            Self::Again(_) => "again",
             Self::UnknownId => "unknown-id",
             Self::Truncate(_) => "truncate",
             Self::Extend(_) => "extend",
@@ -117,6 +120,7 @@ impl Rule {
             "drop" => Effect::Drop,
             "delay" => Effect::Delay(take(words)?),
             "duplicate" => Effect::Duplicate,
+            "again" => Effect::Again(take(words)?),
             "unknown-id" => Effect::UnknownId,
             "truncate" => Effect::Truncate(take::<u16>(words)?.into()),
             "extend" => Effect::Extend(take::<u16>(words)?.into()),
@@ -300,6 +304,7 @@ impl Faults {
                 return (Vec::new(), effect);
             }
             Some(Effect::Duplicate) => return (vec![message.clone(), message], effect),
+            Some(Effect::Again(ms)) => self.late.push((self.now.saturating_add(ms), message.clone())),
             Some(Effect::Byte(at, value)) => {
                 if let Some(byte) = message.get_mut(HEADER + at) {
                     *byte = value;
@@ -419,6 +424,9 @@ impl DeviceFaults {
             }
             Some(Effect::Duplicate) => {
                 return (vec![(packet.clone(), None), (packet, None)], effect)
+            }
+            Some(Effect::Again(ms)) => {
+                self.late.push((self.now.saturating_add(ms), (channel, packet.clone())));
             }
             Some(Effect::UnknownId) => {
                 if let Some(id) = packet.get_mut(8..16) {
