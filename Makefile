@@ -15,7 +15,8 @@ help:
 	@echo
 	@echo 'SUITE=storvsc TEST=ext4           choose tests'
 	@echo 'VCPUS=2        only on two processors (default: on one and on two)'
-	@echo 'SOAK=1         some tests for longer, with more rounds'
+	@echo 'KCONFIG=debug  on the kernel with lockdep, KASAN, kmemleak, ... (default: fast, and some tests on debug)'
+	@echo 'SOAK=1         all tests on both kernels, some of them for longer'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
 	@echo 'VMBUS=rust     with the bus driver in Rust (default: c; both: tests about the bus with each)'
 	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
-    run.py test     the tests that SUITE=, TEST=, VCPUS=, SOAK= and ICOUNT= choose
+    run.py test     the tests that SUITE=, TEST=, VCPUS=, KCONFIG=, SOAK= and ICOUNT= choose
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration (fast). VMBUS=c|rust|both chooses the bus driver;
-with both, all tests run with the one in C, and those about the bus with the one in Rust too.
-KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a
-mistake in the call or the set-up.
+KCONFIG= names the guests' kernel configuration: fast, debug. VMBUS=c|rust|both chooses the bus
+driver; with both, all tests run with the one in C, and those about the bus with the one in Rust
+too. KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least
+one ran, 1 if not, 2 for a mistake in the call or the set-up.
 """
 
 import itertools
@@ -34,7 +34,7 @@ if __name__ == "__main__" and not pathlib.Path("/.hvrust-base").exists():
 
 from runner import boot, cpio, machine, report, shell, suite  # noqa: E402
 
-# L1's kernel and, unless KCONFIG= says otherwise, the guests'.
+# L1's kernel, and most guests'.
 FAST = "fast"
 # MiB that a machine needs besides its guest's memory: its initramfs with the guests' files,
 # the disks, its own Linux.
@@ -70,18 +70,21 @@ class Guests:
         if not hvhost.exists():
             raise suite.Mistake(f"{hvhost} is missing: scripts/host.sh makes it")
         self._files = {"hvhost": hvhost}
-        config = os.environ.get("KCONFIG") or FAST
-        for kernel in sorted({config} if self.direct else {config, FAST}):
-            self._make("kernel.sh", kernel)
-        self._make("image.sh", f"{config}{tree}")
-        rust = sorted({module for test in tests for module in test.rust})
-        if rust:
-            self._make("modules.sh", config)
+        configs = {test.kconfig for test in tests}
+        for config in sorted(configs if self.direct else configs | {FAST}, reverse=True):
+            self._make("kernel.sh", config)
+        for config in sorted(configs):
+            here = [test for test in tests if test.kconfig == config]
+            rust = sorted({module for test in here for module in test.rust})
+            if rust:
+                self._make("modules.sh", config)
             self._make("image.sh", f"{config}{tree}", *rust)
-        for driver in rust:
-            self._files[f"rust-{driver}.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / f"rust-{driver}.cpio"
-        self._files["vmlinux"] = machine.CACHE / "build" / f"{config}{tree}" / "vmlinux"
-        self._files["base.cpio"] = machine.CACHE / "image" / f"{config}{tree}" / "base.cpio"
+            image = machine.CACHE / "image" / f"{config}{tree}"
+            build = machine.CACHE / "build" / f"{config}{tree}"
+            self._files[f"vmlinux-{config}"] = build / "vmlinux"
+            self._files[f"base-{config}.cpio"] = image / "base.cpio"
+            for module in rust:
+                self._files[f"rust-{config}-{module}.cpio"] = image / f"rust-{module}.cpio"
         if not self.direct:
             self._make("qemu.sh")
         tools = machine.CACHE / "image/tools"
@@ -90,13 +93,13 @@ class Guests:
             self._files[f"tools-{name}.cpio"] = tools / f"{name}.cpio"
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
-        if any(test.kernel for test in tests):
+        for config in sorted({test.kconfig for test in tests if test.kernel}):
+            if config != FAST:
+                self._make("kernel.sh", config, "bzImage")
             image = machine.CACHE / "build" / f"{config}{tree}" / "arch/x86/boot/bzImage"
-            if not image.exists():
-                raise suite.Mistake(f"'# kernel:' asks for {image}: scripts/kernel.sh {config} bzImage makes it")
-            self._files["kernel.cpio"] = machine.SHARE / "kernel.cpio"
+            self._files[f"kernel-{config}.cpio"] = machine.SHARE / f"kernel-{config}.cpio"
             entry = ("hv/bzImage", 0o644, image.read_bytes())
-            self._files["kernel.cpio"].write_bytes(cpio.archive([entry]))
+            self._files[f"kernel-{config}.cpio"].write_bytes(cpio.archive([entry]))
 
     @staticmethod
     def _make(script, *words):
@@ -154,7 +157,7 @@ class Plan:
         """
         with self._changed:
             self._running.remove(tests)
-            if guest.remaining():
+            if guest.remaining() and not suite.only_leaks(guest.remaining()):
                 self._waiting.insert(0, guest.remaining())
             began = any(verdict.began for verdict in guest.verdicts.values())
             self._useless = 0 if began else self._useless + 1
@@ -229,7 +232,8 @@ class Worker(threading.Thread):
             # No guest can do that: QEMU or L1 is at fault. Said aloud, and tried once more.
             self._guests.deaths.append(lost.test)
             del guest.verdicts[lost.test]
-            told("note", f"{lost.test}: {death}; the test runs once more")
+            then = "leaks were not looked for" if suite.only_leaks([lost.test]) else "the test runs once more"
+            told("note", f"{lost.test}: {death}; {then}")
             for line in lost.console[-100:]:
                 told("note", f"| {line}")
 
@@ -318,7 +322,13 @@ def main():
         return 2
     try:
         if command == "demo":
-            the_test = suite.Test("demo", "demo.sh", timeout=120, tools=("mkfs.ext4",))
+            kconfig = os.environ.get("KCONFIG") or FAST
+            if kconfig not in suite.KERNELS:
+                raise suite.Mistake(f"KCONFIG={kconfig}: guests run on {' or '.join(suite.KERNELS)}")
+            the_test = suite.Test(
+                "demo", "demo.sh", kconfig=kconfig, timeout=120 * suite.KERNELS[kconfig], tools=("mkfs.ext4",),
+                memory=512 if kconfig == FAST else 1024,
+            )  # fmt: skip
             the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0])
             return demo(the_test, Guests([the_test]))
         tests = suite.choose(suite.load(boot.SUITES), os.environ)

@@ -7,7 +7,7 @@ import pathlib
 import re
 import time
 
-from . import cpio, machine
+from . import cpio, machine, suite
 
 GUEST_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "guest"
 SUITES = pathlib.Path(__file__).resolve().parents[2] / "tests" / "suites"
@@ -26,6 +26,13 @@ END_WITHIN = 30
 GRACE = 20
 # With ICOUNT=1 the machine's clock goes this much slower than ours, at the worst.
 ICOUNT_FACTOR = 40
+# Kernel parameters by configuration. Warnings have to reach the console, with the
+# kernel's time in front. Poison shows what a host writes to pages that were given back:
+# KASAN does not see the host.
+APPEND = {
+    "fast": "loglevel=5 printk.time=1",
+    "debug": "loglevel=5 printk.time=1 page_poison=1",
+}
 
 
 @dataclasses.dataclass
@@ -69,9 +76,14 @@ class Boot:
         self.tests = tests
         self.shell = shell
         first = tests[0]
-        # Seconds of ours for one of the guest.
+        slow = suite.KERNELS[first.kconfig]
+        # How long what is no test may take, and how many seconds of ours a test's last.
         self._real = ICOUNT_FACTOR if first.icount else 1
-        job = f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
+        self._slow = slow * self._real
+        job = (
+            f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
+            f"export KCONFIG={first.kconfig} SLOW={slow}\n"
+        )
         lines = [f"{t.timeout} {t.times} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
         entries = [
@@ -81,20 +93,19 @@ class Boot:
             ("hv/job", 0o644, job.encode()),
             ("hv/list", 0o644, "".join(lines).encode()),
             *cpio.files(SUITES, "hv/tests"),
-            ("hv/tests/demo.sh", 0o644, (GUEST_FOLDER / "demo.sh").read_bytes()),
+            *((f"hv/tests/{name}", 0o644, (GUEST_FOLDER / name).read_bytes()) for name in ("demo.sh", "kmemleak.sh")),
         ]
         (self.dir / "job.cpio").write_bytes(cpio.archive(entries))
-        limit = READY_WITHIN + END_WITHIN + sum(t.timeout + GRACE for t in tests)
-        argv = ["@hvhost", "--kernel", "@vmlinux", "--initrd", "@base.cpio"]
+        limit = (READY_WITHIN + END_WITHIN) * slow + sum(t.timeout + GRACE for t in tests)
+        argv = ["@hvhost", "--kernel", f"@vmlinux-{first.kconfig}", "--initrd", f"@base-{first.kconfig}.cpio"]
         # Each takes the place of the module in C, which has the same name.
         for name in first.rust:
-            argv += ["--initrd", f"@rust-{name}.cpio"]
+            argv += ["--initrd", f"@rust-{first.kconfig}-{name}.cpio"]
         for name in tools:
             argv += ["--initrd", f"@tools-{name}.cpio"]
-        argv += ["--initrd", "@kernel.cpio"] if first.kernel else []
+        argv += ["--initrd", f"@kernel-{first.kconfig}.cpio"] if first.kernel else []
         argv += ["--initrd", f"jobs/{number}/job.cpio"]
-        # Warnings have to reach the console, with the kernel's time in front.
-        argv += ["--append", "loglevel=5 printk.time=1"]
+        argv += ["--append", f"{APPEND[first.kconfig]} {first.append}".rstrip()]
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
@@ -115,7 +126,7 @@ class Boot:
     def run(self, host, told):
         """Runs it on a machine; told(kind, text or Verdict) hears what happens, live."""
         host.command(f"{'shell' if self.shell else 'run'} {self.number}")
-        deadline = time.monotonic() + READY_WITHIN * self._real
+        deadline = time.monotonic() + READY_WITHIN * self._slow
         self._began = time.monotonic()
         ended = killed = None
         while ended is None:
@@ -126,7 +137,7 @@ class Boot:
             if time.monotonic() > deadline and not killed:
                 killed = self._what_hangs()
                 host.command("kill")
-                deadline = time.monotonic() + END_WITHIN * self._real
+                deadline = time.monotonic() + END_WITHIN * self._slow
             elif time.monotonic() > deadline:
                 raise machine.Dead("the VMM cannot be killed")
         self._follow(told)
@@ -167,7 +178,7 @@ class Boot:
             now = time.monotonic()
             if word == "READY":
                 told("ready", self)
-                deadline = now + READY_WITHIN * self._real
+                deadline = now + READY_WITHIN * self._slow
             elif word == "BEGIN":
                 self._current = next((t for t in self.tests if t.name == rest), None)
                 self._began = now
@@ -179,7 +190,7 @@ class Boot:
                 self._judge(self._current, why, now - self._began, told)
                 self._current = None
                 self._began = now
-                deadline = now + END_WITHIN * self._real
+                deadline = now + END_WITHIN * self._slow
             elif word == "NOTE":
                 told("note", rest)
             elif word == "FIGURE":
@@ -202,8 +213,8 @@ class Boot:
         if self._current:
             return f"no end after {self._current.timeout} s, and the guest does not stop it"
         if self.verdicts:
-            return f"the guest does not power off within {END_WITHIN * self._real} s after its tests"
-        return f"the guest is not ready within {READY_WITHIN * self._real} s"
+            return f"the guest does not power off within {END_WITHIN * self._slow} s after its tests"
+        return f"the guest is not ready within {READY_WITHIN * self._slow} s"
 
     def _finish(self, status, killed, told):
         """The end of the boot decides about a test without verdict, and may spoil the last one."""

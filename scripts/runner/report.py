@@ -64,7 +64,10 @@ class Report:
         test, why = verdict.test, verdict.why
         failed = bool(why)
         text = f"{test} {verdict.seconds:.1f} s"
-        if test.xfail:
+        if test.must_fail:
+            failed = not re.search(test.must_fail, why)
+            why = f"what it provoked was not noticed: /{test.must_fail}/ is wanted, and it says '{why}'"
+        elif test.xfail:
             spot, reason = test.xfail
             if not why:
                 failed, why = True, f"passed, but C is expected to fail: {spot}"
@@ -75,8 +78,9 @@ class Report:
                 why += f" (C is expected to fail by {spot}, with another reason: {reason})"
         with self._lock:
             self._verdicts[test] = {
-                "name": test.name, "vcpus": test.vcpus, "rust": test.rust, "result": "fail" if failed else "pass",
-                "why": why if failed else "", "seconds": round(verdict.seconds, 2),
+                "name": test.name, "vcpus": test.vcpus, "kconfig": test.kconfig, "rust": test.rust,
+                "result": "fail" if failed else "pass", "why": why if failed else "",
+                "seconds": round(verdict.seconds, 2),
             }  # fmt: skip
             for name, (value, unit) in verdict.figures.items():
                 self._figures.setdefault((test.name, name, unit), {})[test] = value

@@ -9,9 +9,11 @@ import shlex
 
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
-    "alone", "kernel", "icount", "soak", "rust",
+    "alone", "kernel", "kconfig", "smoke", "must-fail", "icount", "append", "soak", "rust",
 }  # fmt: skip
 
+# The guests' kernels, and how many times longer than on the first everything may take there.
+KERNELS = {"fast": 1, "debug": 6}
 # Tests in one boot: few enough that two machines have something to do until the end.
 TOGETHER = 12
 
@@ -27,23 +29,30 @@ class Mistake(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """One test on one number of vCPUs."""
+    """One test on one number of vCPUs and one kernel."""
 
     name: str
     file: str
     vcpus: int = 1
+    kconfig: str = "fast"
     argument: str = ""
     timeout: int = 60
     own: bool = True
     tools: tuple = ()
     # The weak spot of C that makes it fail, and an expression for the failure's reason.
     xfail: tuple = ()
+    # An expression for the reason of its failure: it provokes what has to be noticed.
+    must_fail: str = ""
     host: tuple = ()
+    # Parameters of its guest's kernel.
+    append: str = ""
     memory: int = 512
     # It measures: nothing else runs at the same time.
     alone: bool = False
     # It boots a kernel from within the guest, which finds its own in /hv/bzImage.
     kernel: bool = False
+    # It runs every time on the debug kernel too.
+    smoke: bool = False
     # Its figures repeat where one instruction is one nanosecond: it runs only there.
     icount: bool = False
     # How many times as long a soak is.
@@ -59,6 +68,8 @@ class Test:
 
     def __str__(self):
         where = f"{self.vcpus} vcpu{'s' if self.vcpus > 1 else ''}"
+        if self.kconfig != "fast":
+            where += f", {self.kconfig}"
         if self.round:
             where += f", run {self.round}"
         if self.rust:
@@ -72,8 +83,12 @@ class Test:
 
     def boot(self):
         """Tests with the same key may share a boot."""
-        group = self.name if self.own else self.name.partition("/")[0]
-        return (self.vcpus, self.host, self.memory, self.alone, self.kernel, self.round, self.rust, group)
+        # The debug kernel boots for longer than most tests take: suites share one there.
+        group = self.name if self.own else "" if self.kconfig == "debug" else self.name.partition("/")[0]
+        return (
+            self.kconfig, self.vcpus, self.host, self.append, self.memory, self.alone, self.kernel, self.round,
+            self.rust, group,
+        )  # fmt: skip
 
 
 def header(path):
@@ -100,29 +115,36 @@ def header(path):
 
 
 def tests_of(folder, path):
-    """The tests of one file: one for each argument and number of vCPUs."""
+    """The tests of one file: one for each argument, kernel and number of vCPUs."""
     fields = header(path)
     yes = {"yes": True, "no": False}
+    kernels = fields.get("kconfig", " ".join(KERNELS)).split()
     counts = [int(word) for word in fields["vcpus"].split()]
     favourite = max((count for count in counts if count <= 2), default=counts[0])
-    for argument, vcpus in itertools.product(fields.get("each", "").split() or [""], fields["vcpus"].split()):
+    variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts)
+    for argument, kconfig, vcpus in variants:
         yield Test(
             name=f"{path.parent.name}/{path.stem}" + (f"-{argument}" if argument else ""),
             file=str(path.relative_to(folder)),
-            vcpus=int(vcpus),
+            vcpus=vcpus,
+            kconfig=kconfig,
             argument=argument,
-            timeout=int(fields.get("timeout", 60)),
+            timeout=int(fields.get("timeout", 60)) * KERNELS[kconfig],
             own={"own": True, "shared": False}[fields.get("boot", "shared")],
             tools=tuple(fields.get("tools", "").split()),
             xfail=tuple(fields["xfail-c"].split(None, 1)) if "xfail-c" in fields else (),
+            must_fail=fields.get("must-fail", ""),
             host=tuple(shlex.split(fields.get("host", "").replace("{}", argument))),
-            memory=int(fields.get("memory", 512)),
+            append=fields.get("append", ""),
+            memory=int(fields.get("memory", 512)) * (2 if kconfig == "debug" else 1),
             alone=yes[fields.get("alone", "no")],
             kernel=yes[fields.get("kernel", "no")],
+            smoke=yes[fields.get("smoke", "no")],
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
-            # Once is enough: on two processors, where more can go wrong, if it runs on two.
-            about=tuple(fields.get("rust", "").split()) if int(vcpus) == favourite else (),
+            # Once is enough: on two processors, where more can go wrong, if it runs on two; on the
+            # debug kernel where the smoke tests run.
+            about=tuple(fields.get("rust", "").split()) if vcpus == (favourite if kconfig == "fast" else counts[0]) else (),
         )
 
 
@@ -159,9 +181,24 @@ def with_drivers(test, rust):
 
 def choose(tests, environment):
     """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
-    VCPUS=, SOAK= and ICOUNT=. SOAK=1 makes those longer whose header has a number for it."""
-    words = {name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS")}
+    VCPUS=, KCONFIG=, SOAK= and ICOUNT=.
+
+    On the debug kernel run all of them with SOAK=1 or KCONFIG=debug, and the smoke tests if
+    nothing is chosen. SOAK=1 also makes those longer whose header has a number for it.
+    """
+    words = {
+        name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS", "KCONFIG")
+    }
+    if unknown := set(words["KCONFIG"]) - KERNELS.keys():
+        raise Mistake(f"KCONFIG={' '.join(unknown)}: guests run on {' or '.join(KERNELS)}")
     soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
+
+    def on_kernel(test):
+        if words["KCONFIG"]:
+            return test.kconfig in words["KCONFIG"]
+        everything = not words["SUITE"] and not words["TEST"]
+        # Twice on two processors would cost too much for what runs every time.
+        return test.kconfig == "fast" or soak or (everything and test.smoke and test.vcpus == 1)
 
     def wanted(test):
         suite, _, name = test.name.partition("/")
@@ -170,6 +207,7 @@ def choose(tests, environment):
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
             and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
             and test.icount == icount
+            and on_kernel(test)
         )
 
     first, *others = driver_sets(environment)
@@ -180,7 +218,7 @@ def choose(tests, environment):
     ]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
-        raise Mistake("no test fits SUITE= TEST= VCPUS=; there are " + " ".join(known))
+        raise Mistake("no test fits SUITE= TEST= VCPUS= KCONFIG=; there are " + " ".join(known))
     if icount:
         return [dataclasses.replace(test, round=number) for test in chosen for number in (1, 2)]
     if soak:
@@ -189,11 +227,24 @@ def choose(tests, environment):
 
 
 def group(tests):
-    """Lists of tests that share a boot, what takes long first."""
+    """Lists of tests that share a boot, what takes long first.
+
+    Each one on the debug kernel ends with a search for memory that leaked in it.
+    """
     shared = {}
     for test in tests:
         shared.setdefault(test.boot(), []).append(test)
     boots = []
     for members in shared.values():
         boots += [members[at : at + TOGETHER] for at in range(0, len(members), TOGETHER)]
+    for number, members in enumerate((boot for boot in boots if boot[0].kconfig == "debug"), 1):
+        members.append(dataclasses.replace(
+            members[0], name=f"kmemleak-{number}", file="kmemleak.sh", argument="", timeout=180, tools=(),
+            xfail=(), must_fail="", smoke=False, times=1,
+        ))  # fmt: skip
     return sorted(boots, key=lambda members: -sum(test.timeout for test in members))
+
+
+def only_leaks(tests):
+    """Whether nothing but the search for leaks is left of a boot: not worth another one."""
+    return [test.file for test in tests] == ["kmemleak.sh"]

@@ -8,7 +8,7 @@ PEER=192.168.77.1
 PEER6=fd77::1
 
 # Kernel messages that fail a test whatever it says; scripts/runner reads this too.
-BAD_LINES='WARNING:|BUG:|Oops|INFO: (task|rcu|possible)|KASAN|UBSAN|ODEBUG: [acdfi]'
+BAD_LINES='WARNING:|[^E]BUG[: ]|Oops|INFO: (task|rcu|possible|trying|lockdep)|KASAN|UBSAN|ODEBUG: [acdfi]|pagealloc:|list_(add|del) corruption'
 
 fail() { # WHY...
 	# The first one counts: a failure inside $(...) makes its caller fail too.
@@ -50,10 +50,10 @@ counter() { # NAME
 	echo "$all" | tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0
 }
 
-# Asks every 0.1 s until the command succeeds.
+# Asks every 0.1 s until the command succeeds. A kernel full of checks gets more time.
 within() { # SECONDS COMMAND...
 	local end
-	end=$(($(date +%s) + $1))
+	end=$(($(date +%s) + $1 * ${SLOW:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt $end ] || return 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# kconfig: fast
 # boot: own
 # alone: yes
 # breaks-with: a sleep of 6 s before READY in tests/guest/init (seen)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# kconfig: fast
 # timeout: 300
 # boot: own
 # tools: fio

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# smoke: yes
 # timeout: 120
 # tools: ping
 # breaks-with: the VMM cuts frames at 1513 bytes; a send section of 6143 bytes

@@ -2,7 +2,9 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 90
+# soak: 5
 # breaks-with: the VMM answers "ok" without the rescind message; the VMM offers the card with another MAC address
 #
 # The host takes the card away: eth0 vanishes and leaves nothing locked, and when the
@@ -12,7 +14,7 @@
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { [ ! -e /sys/class/net/eth0 ]; }
 noise 8
-for round in 1 2; do
+for round in $(seq $((2 * TIMES))); do
 	need_net
 	send_file /tmp/noise
 	mac=$(cat /sys/class/net/eth0/address)

@@ -3,6 +3,7 @@
 # vcpus: 1 2
 # rust: hv_vmbus
 # timeout: 120
+# soak: 5
 # host: --service echo
 # breaks-with: nothing was tried yet
 #
@@ -14,7 +15,8 @@ figures=/sys/kernel/debug/hvrust_sample-$id/figures
 sent() { sed 's/^sent=\([0-9]*\).*/\1/' $figures; }
 more() { [ "$(sent)" -gt 40 ]; }
 
-for round in $(seq 20); do
+rounds=$((20 * TIMES))
+for round in $(seq $rounds); do
 	modprobe hvrust_sample packets=16 flood=1 || fail "round $round: modprobe"
 	[ -e $figures ] || fail "round $round: not bound"
 	host echo0 send 1000 4096
@@ -23,4 +25,4 @@ for round in $(seq 20); do
 	rmmod hvrust_sample || fail "round $round: rmmod"
 	[ ! -e $figures ] || fail "round $round: still bound without the module"
 done
-[ "$(dmesg | grep -c 'unbound: .*wrong=0 ')" = 20 ] || fail "packets went wrong: $(dmesg | grep unbound: | tail -n 1)"
+[ "$(dmesg | grep -c 'unbound: .*wrong=0 ')" = $rounds ] || fail "packets went wrong: $(dmesg | grep unbound: | tail -n 1)"

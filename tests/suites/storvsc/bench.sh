@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# kconfig: fast
 # alone: yes
 # timeout: 120
 # tools: fio

@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 90
 # soak: 5
 # breaks-with: the VMM answers "ok" without the rescind message; the VMM offers another instance id

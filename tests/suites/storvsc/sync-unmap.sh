@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# smoke: yes
 # tools: sg_sync
 # breaks-with: the VMM's UNMAP does nothing; MODE SENSE without the write cache bit
 #

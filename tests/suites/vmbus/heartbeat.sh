@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 40
 # breaks-with: the VMM asks only once (seen); hv_utils loaded without its heartbeat service
 #

@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 120
 # soak: 5
 # breaks-with: the VMM forgets a GPADL teardown or UNLOAD; vmbus_exit without its last free
