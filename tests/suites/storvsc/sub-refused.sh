@@ -9,8 +9,15 @@
 # The host refuses to open the middle one of three sub-channels: the other three channels
 # carry requests, whichever processor sends them, and a driver that comes anew gets all.
 
+commands() { # CHANNEL
+	counter "scsi0.sub_channel_$1_commands"
+}
+
 need_disk 0
 rmmod hv_storvsc
+for channel in 1 2 3; do
+	commands $channel >/tmp/before$channel
+done
 # The primary channel opens first.
 host fault message OPEN_RESULT status 0xc0000001 1 skip 2
 modprobe hv_storvsc
@@ -29,7 +36,7 @@ for cpu in 0 1 2 3; do
 done
 used=0
 for channel in 1 2 3; do
-	[ "$(counter scsi0.sub_channel_${channel}_commands)" = 0 ] || used=$((used + 1))
+	[ "$(commands $channel)" = "$(cat /tmp/before$channel)" ] || used=$((used + 1))
 done
 [ $used = 2 ] || fail "the host saw commands on $used of two sub-channels"
 
