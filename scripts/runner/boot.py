@@ -33,6 +33,9 @@ APPEND = {
     "fast": "loglevel=5 printk.time=1",
     "debug": "loglevel=5 printk.time=1 page_poison=1",
 }
+# Options of the VMM by configuration, besides the tests'. On debug the host writes over all
+# memory that it gives back, until it says so: what was used too early shows.
+VMM = {"fast": (), "debug": ("--pattern",)}
 
 
 @dataclasses.dataclass
@@ -82,7 +85,7 @@ class Boot:
         self._slow = slow * self._real
         job = (
             f"modules='{modules}'\ndisks=2\nnics=1\nshell={'1' if shell else ''}\n"
-            f"export KCONFIG={first.kconfig} SLOW={slow}\n"
+            f"export KCONFIG={first.kconfig} SLOW={slow} RUST='{' '.join(first.rust)}'\n"
         )
         lines = [f"{t.timeout} {t.times} {t.file} {t.name} {t.argument}".rstrip() + "\n" for t in tests]
         # The folders exist in base.cpio, with symbolic links that a folder here would replace.
@@ -109,6 +112,7 @@ class Boot:
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
+        argv += [option for option in VMM[first.kconfig] if option not in first.host]
         # A shell ends when its user wants.
         argv += [] if shell else ["--timeout", str(limit)]
         (self.dir / "argv").write_text("".join(f"{word}\n" for word in argv))

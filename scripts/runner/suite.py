@@ -122,6 +122,7 @@ def tests_of(folder, path):
     kernels = fields.get("kconfig", "fast debug").split()
     counts = [int(word) for word in fields["vcpus"].split()]
     favourite = max((count for count in counts if count <= 2), default=counts[0])
+    smoke = yes[fields.get("smoke", "no")]
     variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts)
     for argument, kconfig, vcpus in variants:
         yield Test(
@@ -140,12 +141,13 @@ def tests_of(folder, path):
             memory=int(fields.get("memory", 512)) * (2 if kconfig == "debug" else 1),
             alone=yes[fields.get("alone", "no")],
             kernel=yes[fields.get("kernel", "no")],
-            smoke=yes[fields.get("smoke", "no")],
+            smoke=smoke,
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
-            # Once is enough: on two processors, where more can go wrong, if it runs on two; on the
-            # debug kernel where the smoke tests run.
-            about=tuple(fields.get("rust", "").split()) if vcpus == (favourite if kconfig == "fast" else counts[0]) else (),
+            # Once is enough: on two processors, where more can go wrong, if it runs on two. The smoke
+            # tests are about all drivers.
+            about=tuple(DRIVERS) if smoke and kconfig == "debug"
+            else tuple(fields.get("rust", "").split()) if vcpus == favourite else (),
         )
 
 

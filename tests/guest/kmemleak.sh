@@ -4,14 +4,24 @@
 # were on until now.
 
 report=/sys/kernel/debug/kmemleak
-# Twice, because a pointer on its way from one place to another is not seen by one scan;
-# younger objects than 5 s are not reported.
+# What is left of a pointer in stacks and lists goes first; objects that are younger than 5 s are
+# not reported anyway. The first scan only takes checksums.
+sleep 5
 for scan in 1 2; do
-	sleep 6
 	echo scan >$report || fail "kmemleak has turned itself off (scan $scan)"
 done
-cat $report
-leaks=$(grep -c '^unreferenced object' $report || true)
-# The second line of a backtrace is the caller of the allocator.
-[ "$leaks" = 0 ] || fail "kmemleak: $leaks leaks; the first: $(sed -n '/backtrace/,/^unref/p' $report | sed -n '2,9s/ *\[<[^>]*>\]//p' | tr -s ' \n' ' ')"
+# Known leaks of C, by functions of its that the drivers in Rust do not have: W22.
+awk '
+	/^unreferenced object/ { show(); text = "" }
+	{ text = text $0 "\n" }
+	END { show() }
+	function show() { if (text != "" && text !~ / hv_init\+.* \[hv_vmbus\]/) printf "%s", text }
+' $report >/tmp/leaks
+cat /tmp/leaks
+leaks=$(grep -c '^unreferenced object' /tmp/leaks || true)
+[ "$leaks" = 0 ] || fail "kmemleak: $leaks leaks; the first: $(awk '
+	trace && /^ {4}/ { print $1; next }
+	trace { exit }
+	/backtrace/ { trace = 1 }
+' /tmp/leaks | head -n 9 | tr '\n' ' ')"
 grep -q 'debug_locks: *1$' /proc/lockdep_stats || fail "lockdep has turned itself off"

@@ -114,6 +114,14 @@ need_net() {
 	fail "eth0 did not come up or $PEER does not answer"
 }
 
+# How often a test does something: more in a soak, and less in a kernel full of checks, which
+# sees the first time that something is wrong.
+rounds() { # TIMES
+	local count=$(($1 * TIMES))
+	[ "${SLOW:-1}" = 1 ] || count=$(((count + 2) / 3))
+	seq $count
+}
+
 sum() { sha256sum "$@" | cut -d' ' -f1; }
 
 # Noise to write; the same file for every test of a boot.

@@ -178,6 +178,11 @@ pub(crate) unsafe fn init() {
     unsafe { LOST.init() }
 }
 
+/// Gives the memory of the list back. At the end of the module, whose users are gone.
+pub(crate) fn forget() {
+    *LOST.lock() = KVec::new();
+}
+
 /// Shares memory of a driver with the host.
 ///
 /// If it is not known afterwards whether the host accesses the memory, [`vmbus_free_buffer`] will

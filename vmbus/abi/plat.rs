@@ -101,6 +101,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         *POOL.lock() = Pool::new();
+        *SPREAD.lock() = crate::affinity::Spread::new();
 
         let root = ROOT.xchg(ptr::null_mut(), Relaxed);
         if !root.is_null() {

@@ -13,8 +13,8 @@
 
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { [ ! -e /sys/class/net/eth0 ]; }
-noise 8
-for round in $(seq $((2 * TIMES))); do
+noise 1
+for round in $(rounds 2); do
 	need_net
 	send_file /tmp/noise
 	mac=$(cat /sys/class/net/eth0/address)
@@ -31,5 +31,5 @@ for round in $(seq $((2 * TIMES))); do
 	need_net
 	[ "$(cat /sys/class/net/eth0/address)" = "$mac" ] || fail "round $round: the card came back with another address"
 	send_file /tmp/noise
-	receive_file
+	[ "$(nc -w 30 $PEER 7002 </dev/null | head -c 1m | wc -c)" = $((1 << 20)) ] || fail "round $round: the peer's data did not come"
 done

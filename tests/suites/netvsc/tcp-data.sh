@@ -2,7 +2,6 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # rust: hv_vmbus
-# smoke: yes
 # timeout: 120
 # breaks-with: the VMM changes one byte of a full frame and its checksum stays "verified" (seen)
 #

@@ -15,7 +15,7 @@ class='{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}'
 need_disk 0
 dd if=/dev/urandom of=/tmp/data bs=1M count=2
 dd if=/tmp/data of="$disk" bs=1M conv=fsync
-for round in $(seq $((2 * TIMES))); do
+for round in $(rounds 2); do
 	need_disk 0
 	exec 5<"$disk"
 	sync

@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 60
 # breaks-with: the VMM refuses and keeps the channel open (seen)
 #

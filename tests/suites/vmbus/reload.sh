@@ -10,7 +10,7 @@
 # All drivers can be unloaded and loaded again, with data moving in between. Three
 # times: what the first unload leaves behind shows in the second load.
 
-for round in $(seq $((3 * TIMES))); do
+for round in $(rounds 3); do
 	need_disk 0
 	need_net
 	dd if=/dev/urandom of=/tmp/data bs=64k count=16
