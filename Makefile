@@ -4,12 +4,13 @@
 SHELL := /bin/bash
 export SUITE TEST VCPUS VMBUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
 
-.PHONY: help run test check kernel root host
+.PHONY: help run test bench check kernel root host
 .NOTPARALLEL:
 
 help:
 	@echo 'make run       boot a guest on our own Hyper-V host: a disk, a network card, and a shell'
 	@echo 'make test      run the tests in guests; ends with "N passed, N failed"'
+	@echo 'make bench     the cost of fixed work, with the drivers in C and in Rust, in one table'
 	@echo 'make check     formatting, lints, patches, link proof'
 	@echo 'make kernel    the patched kernel, in $$HVRUST_CACHE/build/$$KCONFIG (default: fast)'
 	@echo
@@ -44,6 +45,9 @@ run: host
 test: host
 	@scripts/host.sh test
 	@$(RUNNER) test
+
+bench: host
+	@$(RUNNER) bench
 
 check: root
 	@scripts/check.sh

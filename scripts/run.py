@@ -3,6 +3,7 @@
 """Boots guests under the test host and runs the tests of tests/suites in them.
 
     run.py test     the tests that SUITE=, TEST=, VCPUS=, KCONFIG=, SOAK= and ICOUNT= choose
+    run.py bench    those whose figures repeat, with the drivers in C and in Rust, and a table
     run.py list     their names
     run.py demo     one guest that shows a disk and a network card working; with a
                     terminal on stdin it leaves a shell there
@@ -317,7 +318,7 @@ def demo(the_test, guests):
 
 def main():
     command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command not in ("test", "list", "demo"):
+    if command not in ("test", "bench", "list", "demo"):
         print(__doc__, file=sys.stderr)
         return 2
     try:
@@ -331,7 +332,8 @@ def main():
             )  # fmt: skip
             the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0])
             return demo(the_test, Guests([the_test]))
-        tests = suite.choose(suite.load(boot.SUITES), os.environ)
+        choose = suite.bench if command == "bench" else suite.choose
+        tests = choose(suite.load(boot.SUITES), os.environ)
         if command == "list":
             print(*tests, sep="\n")
             return 0

@@ -110,9 +110,27 @@ class Report:
             self._verdicts[test].update(result="fail", why=why)
             self.print(f"FAIL {why}")
 
+    def table(self):
+        """Figures with C and with Rust, side by side: the better one of equal runs."""
+        rows = []
+        for (name, figure, unit), values in self._figures.items():
+            best = [
+                min((value for test, value in values.items() if bool(test.rust) == rust), default=None)
+                for rust in (False, True)
+            ]
+            if None not in best:
+                c, rust = best
+                rows.append((f"{name}: {figure}", f"{c:g}", f"{rust:g}", f"{100 * (rust - c) / c:+.1f} %", unit))
+        if rows:
+            rows.insert(0, ("", "C", "Rust", "", ""))
+            widths = [max(len(row[column]) for row in rows) for column in range(4)]
+            for name, *cells, unit in rows:
+                self.say("  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:]), unit]).rstrip())
+
     def end(self, deaths):
         """Writes the results; returns the exit status."""
         self._compare()
+        self.table()
         tests = list(self._verdicts.values())
         failed = sum(test["result"] == "fail" for test in tests)
         figures = [

@@ -182,6 +182,12 @@ def with_drivers(test, rust):
     return dataclasses.replace(test, rust=rust, xfail=xfail)
 
 
+def bench(tests, environment):
+    """The tests whose figures repeat, with all drivers in C and with all there are in Rust."""
+    sides = [{variable: side for variable, _ in DRIVERS.values()} for side in ("c", "rust")]
+    return [test for side in sides for test in choose(tests, {**environment, **side, "ICOUNT": "1"})]
+
+
 def choose(tests, environment):
     """The tests for SUITE=, TEST= (patterns such as "rescind*", with or without the suite),
     VCPUS=, KCONFIG=, SOAK= and ICOUNT=.
