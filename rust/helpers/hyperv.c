@@ -108,11 +108,6 @@ rust_helper_device_match_driver_override(struct device *dev,
 	return device_match_driver_override(dev, drv);
 }
 
-__rust_helper int rust_helper_cpu_to_node(int cpu)
-{
-	return cpu_to_node(cpu);
-}
-
 __rust_helper bool rust_helper_housekeeping_test_cpu(int cpu, enum hk_type type)
 {
 	return housekeeping_test_cpu(cpu, type);

@@ -3,8 +3,11 @@
 //! Abstractions for VMBus, the bus of Hyper-V's synthetic devices.
 //!
 //! A driver implements [`Driver`] and is registered by [`module_vmbus_driver!`]. Its probe gets a
-//! [`Device`], whose [`Channel`] it opens; what is open is a [`Session`], which sends packets and
-//! hands each packet of the host to a [`Handler`].
+//! [`Device`], whose [`Channel`] it opens; what is open is a [`Session`], which can be closed and
+//! opened again. Its [`Writer`] sends packets, in any context; its [`Reader`] is taken by whatever
+//! context polls, after the [`Handler`] was woken in an interrupt. A [`Request`] that the host has
+//! to answer is in flight until its answer is read. [`SharedMemory`] is what the host may write to
+//! by itself; it says so in packets of which each is [`Owed`] a completion.
 //!
 //! # Where this code runs
 //!
@@ -14,28 +17,30 @@
 //!
 //! # What does not compile
 //!
-//! Sending takes a [`Sender`], which exists only inside an open session and cannot outlive it:
+//! Reading and writing take a session that lives, one packet is looked at at a time, and what is
+//! published, completed or given back is gone:
 //!
 //! ```ignore,compile_fail
-//! fn keep(session: Pin<KBox<Session<'_, Echo>>>) -> Result {
-//!     let sender = session.sender();
+//! fn keep(session: Arc<Session<Echo>>) -> Result {
+//!     let writer = session.writer();
 //!     drop(session); // error[E0505]: cannot move out of `session` because it is borrowed
-//!     sender.send(b"too late", 0)
+//!     writer.send(b"too late")
+//! }
+//!
+//! fn both(reader: &mut Reader<'_, Ask>) -> Result<bool> {
+//!     let first = reader.next()?;
+//!     let second = reader.next()?; // error[E0499]: cannot borrow `*reader` as mutable
+//!     Ok(first.is_some() && second.is_some())
+//! }
+//!
+//! fn twice(owed: Owed, writer: &Writer<Ask>) {
+//!     let _ = owed.complete(writer, b"", false);
+//!     let _ = owed.complete(writer, b"", false); // error[E0382]: use of moved value: `owed`
 //! }
 //! ```
 //!
-//! A session cannot outlive the binding of its device to the driver, a ring has a whole number of
-//! pages, and what is owed to the host is paid once:
-//!
-//! ```ignore,compile_fail
-//! // error[E0080]: evaluation panicked: a ring has a whole number of pages, and at least two
-//! const SIZES: Sizes = Sizes::new::<5000, 8192, 4096>();
-//!
-//! fn twice(owed: Owed, sender: &Sender) {
-//!     let _ = owed.complete(sender, b"");
-//!     let _ = owed.complete(sender, b""); // error[E0382]: use of moved value: `owed`
-//! }
-//! ```
+//! A session that somebody has a reference to can be closed. Then there is no reader any more, and
+//! whoever writes gets [`ENODEV`].
 //!
 //! These examples are not compiled with the kernel's documentation tests, which have no failing
 //! ones.
@@ -49,39 +54,61 @@ use crate::{
     driver,
     error::{
         from_result,
-        to_result, //
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
     sync::aref::AlwaysRefCounted,
     types::Opaque,
     ThisModule, //
 };
-use core::{
+use ::core::{
     marker::PhantomData,
     mem::offset_of,
     ptr::NonNull, //
 };
 
 mod channel;
+mod core;
+mod ends;
 mod id;
+mod inflight;
+mod link;
+mod memory;
+mod raw;
+mod reader;
 mod ring;
 mod session;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
+mod writer;
 
 pub use self::channel::{
     Channel,
-    Owed,
-    Sender,
-    Sizes, //
+    Sizes,
+    SubChannel, //
 };
 pub use self::id::{
     DeviceId,
     Guid,
     IdTable, //
 };
-pub use self::ring::Packet;
+pub use self::inflight::Request;
+pub use self::memory::SharedMemory;
+pub use self::reader::{
+    Incoming,
+    Ranges,
+    Reader, //
+};
 pub use self::session::{
     Handler,
     Session, //
+};
+pub use self::writer::{
+    Owed,
+    Packet,
+    Shape,
+    Writer, //
 };
 
 /// An adapter for the registration of VMBus drivers.
@@ -112,6 +139,16 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*hdrv.get()).probe = Some(Self::probe_callback);
             (*hdrv.get()).remove = Some(Self::remove_callback);
             (*hdrv.get()).id_table = T::ID_TABLE.as_ptr();
+            (*hdrv.get()).driver.probe_type = T::PROBE.as_raw();
+            if T::HAS_SUSPEND {
+                (*hdrv.get()).suspend = Some(Self::suspend_callback);
+            }
+            if T::HAS_RESUME {
+                (*hdrv.get()).resume = Some(Self::resume_callback);
+            }
+            if T::HAS_SHUTDOWN {
+                (*hdrv.get()).shutdown = Some(Self::shutdown_callback);
+            }
         }
 
         // SAFETY: `hdrv` is guaranteed to be a valid `DriverType`.
@@ -141,7 +178,7 @@ impl<T: Driver> Adapter<T> {
             if this.is_end() {
                 return None;
             }
-            if core::ptr::eq(entry, id) {
+            if ::core::ptr::eq(entry, id) {
                 // SAFETY: `this` is in `T::ID_TABLE`, which is an `IdArray<_, T::IdInfo>`.
                 return Some(unsafe { this.info_unchecked() });
             }
@@ -164,7 +201,7 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             hdev.as_ref().set_drvdata(try_pin_init!(PrivateData::<T> {
-                _leaked: session::Leaked::new(hdev),
+                _leaked: self::core::Leaked::new(hdev),
                 data <- T::probe(hdev, info),
             }))?;
             Ok(0)
@@ -185,6 +222,48 @@ impl<T: Driver> Adapter<T> {
 
         T::unbind(hdev, data.data());
     }
+
+    extern "C" fn suspend_callback(hdev: *mut bindings::hv_device) -> c_int {
+        // SAFETY: VMBus only ever calls the suspend callback with a valid pointer to a
+        // `struct hv_device`.
+        //
+        // INVARIANT: `hdev` is valid for the duration of `suspend_callback()`.
+        let hdev = unsafe { &*hdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: Only a device that is bound is suspended, hence it's guaranteed that
+        // `Device::set_drvdata()` has been called and stored a `Pin<KBox<PrivateData<'_, T>>>`.
+        let data = unsafe { hdev.as_ref().drvdata_borrow::<PrivateData<'_, T>>() };
+
+        from_result(|| T::suspend(hdev, data.data()).map(|()| 0))
+    }
+
+    extern "C" fn resume_callback(hdev: *mut bindings::hv_device) -> c_int {
+        // SAFETY: VMBus only ever calls the resume callback with a valid pointer to a
+        // `struct hv_device`.
+        //
+        // INVARIANT: `hdev` is valid for the duration of `resume_callback()`.
+        let hdev = unsafe { &*hdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: As in `suspend_callback()`.
+        let data = unsafe { hdev.as_ref().drvdata_borrow::<PrivateData<'_, T>>() };
+
+        from_result(|| T::resume(hdev, data.data()).map(|()| 0))
+    }
+
+    extern "C" fn shutdown_callback(hdev: *mut bindings::hv_device) {
+        // SAFETY: VMBus only ever calls the shutdown callback with a valid pointer to a
+        // `struct hv_device`.
+        //
+        // INVARIANT: `hdev` is valid for the duration of `shutdown_callback()`.
+        let hdev = unsafe { &*hdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: The bus calls this for a device that is bound, with its lock held, hence it's
+        // guaranteed that `Device::set_drvdata()` has been called and stored a
+        // `Pin<KBox<PrivateData<'_, T>>>`.
+        let data = unsafe { hdev.as_ref().drvdata_borrow::<PrivateData<'_, T>>() };
+
+        T::shutdown(hdev, data.data());
+    }
 }
 
 /// The driver's data of a bound device, and what closes a channel that the driver left open.
@@ -194,7 +273,7 @@ pub struct PrivateData<'bound, T: Driver> {
     // Dropped in this order: what is still open after the first was leaked by it.
     #[pin]
     data: T::Data<'bound>,
-    _leaked: session::Leaked<'bound>,
+    _leaked: self::core::Leaked<'bound>,
 }
 
 impl<'bound, T: Driver> PrivateData<'bound, T> {
@@ -248,6 +327,7 @@ macro_rules! module_vmbus_driver {
 ///     )]
 /// );
 ///
+/// #[vtable]
 /// impl vmbus::Driver for MyDriver {
 ///     type IdInfo = ();
 ///     type Data<'bound> = Self;
@@ -261,6 +341,7 @@ macro_rules! module_vmbus_driver {
 ///     }
 /// }
 /// ```
+#[vtable]
 pub trait Driver {
     /// The type holding information about each device id supported by the driver.
     // TODO: Use associated_type_defaults once stabilized:
@@ -275,6 +356,9 @@ pub trait Driver {
 
     /// The table of device ids supported by the driver.
     const ID_TABLE: IdTable<Self::IdInfo>;
+
+    /// Whether probe may run beside other things, while the system boots for example.
+    const PROBE: ProbeType = ProbeType::Default;
 
     /// VMBus driver probe.
     ///
@@ -296,10 +380,64 @@ pub trait Driver {
     /// is optional.
     ///
     /// This callback serves as a place for teardown operations that need the device, and for
-    /// ending the waits of other tasks ([`Session::hang_up`]). Otherwise, release operations for
+    /// closing sessions ([`Session::close`]), which ends the waits of other tasks. Otherwise, release operations for
     /// driver resources should be performed in `Drop`.
     fn unbind<'bound>(dev: &'bound Device<device::Core<'_>>, this: Pin<&Self::Data<'bound>>) {
         let _ = (dev, this);
+    }
+
+    /// Suspends the device, before the system hibernates.
+    ///
+    /// Process context, with the device's lock held; may sleep. The driver closes its sessions:
+    /// the connection to the host ends, and all that it knows of them. A bus whose devices have
+    /// drivers without this method does not hibernate.
+    fn suspend<'bound>(
+        dev: &'bound Device<device::Core<'_>>,
+        this: Pin<&Self::Data<'bound>>,
+    ) -> Result {
+        let _ = (dev, this);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resumes the device, after hibernation or after a failed attempt at it.
+    ///
+    /// Process context, with the device's lock held; may sleep. The driver opens its sessions anew.
+    fn resume<'bound>(
+        dev: &'bound Device<device::Core<'_>>,
+        this: Pin<&Self::Data<'bound>>,
+    ) -> Result {
+        let _ = (dev, this);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Brings the device to rest, before the system goes down or another kernel is started.
+    ///
+    /// Process context, with the device's lock held; may sleep.
+    fn shutdown<'bound>(dev: &'bound Device<device::Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// When a driver is probed (`enum probe_type`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ProbeType {
+    /// As the kernel decides.
+    Default,
+    /// Beside other things, if that can be done: the system does not wait for the device.
+    PreferAsynchronous,
+    /// One device after another: their order matters, as that of network devices' names does.
+    ForceSynchronous,
+}
+
+impl ProbeType {
+    #[inline]
+    fn as_raw(self) -> bindings::probe_type {
+        match self {
+            Self::Default => bindings::probe_type_PROBE_DEFAULT_STRATEGY,
+            Self::PreferAsynchronous => bindings::probe_type_PROBE_PREFER_ASYNCHRONOUS,
+            Self::ForceSynchronous => bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
+        }
     }
 }
 
@@ -323,6 +461,14 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     #[inline]
     fn as_raw(&self) -> *mut bindings::hv_device {
         self.0.get()
+    }
+
+    /// The primary channel, which is valid as long as the device is.
+    #[inline]
+    fn raw_channel(&self) -> self::raw::Raw {
+        // SAFETY: By the type invariant the device and its channel are valid, and the pointer is
+        // not null and never changes.
+        self::raw::Raw::new(unsafe { NonNull::new_unchecked((*self.as_raw()).channel) })
     }
 
     /// Returns the GUID of the device's class, by which drivers are matched.

@@ -6,18 +6,25 @@
 use kernel::{
     device::Bound,
     prelude::*,
+    sync::Arc,
     vmbus::*, //
 };
 
 pub struct Nothing;
 
-impl Handler for Nothing {
-    fn receive(&self, _sender: &Sender, _packet: Packet<'_>) {}
+pub struct Ask(pub u32);
+
+impl Request for Ask {
+    fn cancelled(self) {}
 }
 
-pub const SIZES: Sizes = Sizes::new::<8192, 8192, 64>();
+impl Handler for Nothing {
+    type Request = Ask;
 
-pub fn wrong(owed: Owed, sender: &Sender) {
-    let _ = owed.complete(sender, b"");
-    let _ = owed.complete(sender, b"");
+    fn wake(&self) {}
+}
+
+pub fn wrong(owed: Owed, writer: &Writer<Ask>) {
+    let _ = owed.complete(writer, b"", false);
+    let _ = owed.complete(writer, b"", false);
 }

@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
-// error: E0521
+// error: E0499
 //
-// A packet that is kept after the handler has returned.
+// A packet that is kept while the next one is read.
 
 use kernel::{
     device::Bound,
     prelude::*,
+    sync::Arc,
     vmbus::*, //
 };
 
 pub struct Nothing;
 
-impl Handler for Nothing {
-    fn receive(&self, _sender: &Sender, _packet: Packet<'_>) {}
+pub struct Ask(pub u32);
+
+impl Request for Ask {
+    fn cancelled(self) {}
 }
 
-pub const SIZES: Sizes = Sizes::new::<8192, 8192, 64>();
+impl Handler for Nothing {
+    type Request = Ask;
 
-pub struct Keeper(kernel::sync::Arc<kernel::sync::Mutex<&'static [u8]>>);
+    fn wake(&self) {}
+}
 
-impl Handler for Keeper {
-    fn receive(&self, _sender: &Sender, packet: Packet<'_>) {
-        if let Packet::Data { payload, .. } = packet {
-            *self.0.lock() = payload;
-        }
-    }
+pub fn wrong(reader: &mut Reader<'_, Ask>) -> Result<bool> {
+    let first = reader.next()?;
+    let second = reader.next()?;
+
+    Ok(first.is_some() && second.is_some())
 }

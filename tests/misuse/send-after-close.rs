@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 // error: E0505
 //
-// Sending on a channel that is closed.
+// A writer that outlives its session.
 
 use kernel::{
     device::Bound,
     prelude::*,
+    sync::Arc,
     vmbus::*, //
 };
 
 pub struct Nothing;
 
-impl Handler for Nothing {
-    fn receive(&self, _sender: &Sender, _packet: Packet<'_>) {}
+pub struct Ask(pub u32);
+
+impl Request for Ask {
+    fn cancelled(self) {}
 }
 
-pub const SIZES: Sizes = Sizes::new::<8192, 8192, 64>();
+impl Handler for Nothing {
+    type Request = Ask;
 
-pub fn wrong(session: Pin<KBox<Session<'_, Nothing>>>) -> Result {
-    let sender = session.sender();
+    fn wake(&self) {}
+}
+
+pub fn wrong(session: Arc<Session<Nothing>>) -> Result {
+    let writer = session.writer();
 
     drop(session);
-    sender.send(b"too late", 0)
+    writer.send(b"too late")
 }

@@ -6,16 +6,23 @@
 use kernel::{
     device::Bound,
     prelude::*,
+    sync::Arc,
     vmbus::*, //
 };
 
 pub struct Nothing;
 
-impl Handler for Nothing {
-    fn receive(&self, _sender: &Sender, _packet: Packet<'_>) {}
+pub struct Ask(pub u32);
+
+impl Request for Ask {
+    fn cancelled(self) {}
 }
 
-pub const SIZES: Sizes = Sizes::new::<8192, 8192, 64>();
+impl Handler for Nothing {
+    type Request = Ask;
+
+    fn wake(&self) {}
+}
 
 pub fn wrong(dev: &Device) {
     let _ = dev.channel();

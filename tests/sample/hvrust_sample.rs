@@ -2,11 +2,17 @@
 
 //! Sample VMBus driver, for the echo device of the test host (`tests/host/engine/src/echo.rs`).
 //!
-//! Probe sends packets, half of them as requests, and waits until each has come back as it was.
-//! With `flood=1` this goes on until the device is unbound. Packets that the host sends by itself
-//! are sent back all the time. `/sys/kernel/debug/hvrust_sample-INSTANCE/figures` counts.
+//! It is shaped like a network driver: a primary channel and sub-channels, each polled by a work
+//! item with a budget, a receive buffer that the host fills, and requests in flight.
+//!
+//! Probe sends packets on every channel, half of them as requests, and waits until each has come
+//! back as it was. With `reopen=N` it closes the channels N times amid that, and opens them again
+//! with rings of other sizes. With `flood=1` sending goes on until the device is unbound. Packets
+//! that the host sends by itself are answered all the time.
+//! `/sys/kernel/debug/hvrust_sample-INSTANCE/figures` counts.
 
 mod exchange;
+mod line;
 
 use kernel::{
     debugfs,
@@ -17,21 +23,13 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::Arc,
-    time::Delta,
     vmbus::{
         self,
-        Guid,
-        Sizes, //
+        Guid, //
     }, //
 };
 
 use exchange::Exchange;
-
-/// Rings of 64 KiB, which the largest payload fills after a few packets.
-const SIZES: Sizes = Sizes::new::<0x10000, 0x10000, { exchange::MAX_SIZE }>();
-
-/// How long the host may take to echo what probe sends.
-const PATIENCE: Delta = Delta::from_secs(60);
 
 /// What is known of the devices of the table.
 struct Info {
@@ -52,64 +50,64 @@ kernel::vmbus_device_table!(
     )]
 );
 
-/// The handler of the channel's packets.
-struct Echo(Arc<Exchange>);
+/// Has the channels closed when probe fails or the device is unbound.
+struct Opened(Arc<Exchange>);
 
-impl vmbus::Handler for Echo {
-    fn receive(&self, sender: &vmbus::Sender, packet: vmbus::Packet<'_>) {
-        self.0.receive(sender, packet);
-    }
-
-    fn idle(&self, sender: &vmbus::Sender) {
-        self.0.pump(sender);
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.free_buffer();
     }
 }
 
 struct Sample;
 
 #[pin_data]
-struct Data<'bound> {
+struct Data {
     // Closed first: the counters rest after that.
-    #[pin]
-    session: vmbus::Session<'bound, Echo>,
+    opened: Opened,
     #[pin]
     figures: debugfs::File<Arc<Exchange>>,
     _dir: debugfs::Dir,
 }
 
-/// Sends the packets of probe and waits for them.
-fn send_and_wait(
-    dev: &vmbus::Device<Bound>,
-    info: &Info,
-    session: &vmbus::Session<'_, Echo>,
-) -> Result {
-    let exchange = &session.handler().0;
+/// Opens the channels, sends the packets of probe and waits for them.
+fn run(dev: &vmbus::Device<Bound>, info: &Info, exchange: &Arc<Exchange>) -> Result {
+    let parameters = exchange::Parameters {
+        packets: u64::from(module_parameters::packets.value()),
+        size: usize::try_from(module_parameters::size.value())?,
+        subs: module_parameters::subs.value(),
+        sections: module_parameters::sections.value(),
+    };
 
-    exchange.start(
-        u64::from(module_parameters::packets.value()),
-        module_parameters::size.value(),
-    )?;
-    exchange.pump(session.sender());
-    session
-        .wait(PATIENCE, |echo| echo.0.is_settled())
+    exchange
+        .exchange(dev, &parameters, exchange::PAGES)
         .inspect_err(|error| dev_info!(dev, "{}: no more answers: {:?}\n", info.name, error))?;
+    dev_info!(
+        dev,
+        "{}: all came back: {}\n",
+        info.name,
+        exchange.figures()
+    );
 
-    let figures = exchange.figures();
-    dev_info!(dev, "{}: all came back: {}\n", info.name, figures);
-    if figures.wrong != 0 {
+    for round in 0..module_parameters::reopen.value() {
+        exchange
+            .reopen(dev, &parameters, round)
+            .inspect_err(|error| dev_info!(dev, "round {}: {:?}\n", round, error))?;
+    }
+    if exchange.figures().wrong != 0 {
         return Err(EIO);
     }
-
     if module_parameters::flood.value() {
-        exchange.start(u64::MAX, module_parameters::size.value())?;
-        exchange.pump(session.sender());
+        exchange.start(u64::MAX)?;
     }
     Ok(())
 }
 
+#[vtable]
 impl vmbus::Driver for Sample {
     type IdInfo = Info;
-    type Data<'bound> = Data<'bound>;
+    type Data<'bound> = Data;
 
     const ID_TABLE: vmbus::IdTable<Self::IdInfo> = &VMBUS_TABLE;
 
@@ -133,20 +131,21 @@ impl vmbus::Driver for Sample {
                 figures <- dir.read_callback_file(c"figures", exchange.clone(), &|exchange, f| {
                     f.write_fmt(fmt!("{}\n", exchange.figures()))
                 }),
-                session <- dev.channel().open(SIZES, Ok::<_, Error>(Echo(exchange))),
+                opened: Opened(exchange),
                 _dir: dir,
                 _: {
-                    if let Some(info) = info {
-                        send_and_wait(dev, info, session.as_ref().get_ref())?;
+                    match info {
+                        Some(info) => run(dev, info, &opened.0)?,
+                        None => opened.0.open(dev, exchange::PAGES, 0)?,
                     }
                 },
             }))
         })
     }
 
-    fn unbind<'bound>(dev: &'bound vmbus::Device<Core<'_>>, this: Pin<&Data<'bound>>) {
-        this.session.hang_up();
-        dev_info!(dev, "unbound: {}\n", this.session.handler().0.figures());
+    fn unbind<'bound>(dev: &'bound vmbus::Device<Core<'_>>, this: Pin<&Data>) {
+        this.opened.0.close();
+        dev_info!(dev, "unbound: {}\n", this.opened.0.figures());
     }
 }
 
@@ -159,7 +158,7 @@ kernel::module_vmbus_driver! {
     params: {
         packets: u32 {
             default: 64,
-            description: "Packets that probe sends",
+            description: "Packets that probe sends on each channel",
         },
         size: u32 {
             default: 16384,
@@ -168,6 +167,18 @@ kernel::module_vmbus_driver! {
         flood: bool {
             default: false,
             description: "Go on sending after probe",
+        },
+        subs: u32 {
+            default: 0,
+            description: "Sub-channels to ask for",
+        },
+        sections: u32 {
+            default: 0,
+            description: "Sections of the receive buffer, of 4 KiB each; 0: no buffer",
+        },
+        reopen: u32 {
+            default: 0,
+            description: "How often probe closes and opens the channels again",
         },
     },
 }

@@ -42,6 +42,11 @@ impl Guid {
         ])
     }
 
+    /// The bytes, as they lie in memory: the first three fields are little-endian.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// Creates a GUID from the C type.
     pub const fn from_raw(raw: bindings::guid_t) -> Self {
         Self(raw.b)

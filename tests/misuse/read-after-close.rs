@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+// error: E0505
+//
+// A reader that outlives its session.
+
+use kernel::{
+    device::Bound,
+    prelude::*,
+    sync::Arc,
+    vmbus::*, //
+};
+
+pub struct Nothing;
+
+pub struct Ask(pub u32);
+
+impl Request for Ask {
+    fn cancelled(self) {}
+}
+
+impl Handler for Nothing {
+    type Request = Ask;
+
+    fn wake(&self) {}
+}
+
+pub fn wrong(session: Arc<Session<Nothing>>) -> Result<bool> {
+    let Some(reader) = session.reader() else {
+        return Ok(false);
+    };
+
+    drop(session);
+    reader.finish()
+}
