@@ -35,18 +35,18 @@ impl OwnedQueue {
     /// Creates a queue that runs one work item at a time, in the order in which they were queued.
     ///
     /// Process context, may sleep.
-    pub fn ordered(name: &'static CStr) -> Result<Self> {
+    pub fn ordered(name: &CStr) -> Result<Self> {
         Self::new(name, bindings::wq_flags___WQ_ORDERED, 1)
     }
 
     /// Creates a queue whose work items may all run at the same time.
     ///
     /// Process context, may sleep.
-    pub fn concurrent(name: &'static CStr) -> Result<Self> {
+    pub fn concurrent(name: &CStr) -> Result<Self> {
         Self::new(name, 0, 0)
     }
 
-    fn new(name: &'static CStr, flags: bindings::wq_flags, max_active: c_int) -> Result<Self> {
+    fn new(name: &CStr, flags: bindings::wq_flags, max_active: c_int) -> Result<Self> {
         let flags = flags | bindings::wq_flags_WQ_UNBOUND;
 
         // SAFETY: Both strings end with a zero byte, and the format takes one string.
