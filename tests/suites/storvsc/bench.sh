@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # kconfig: fast
+# rust: hv_storvsc
 # alone: yes
 # timeout: 120
 # tools: fio

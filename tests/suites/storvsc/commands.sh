@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # tools: sg_get_lba_status sg_inq sg_modes sg_raw sg_readcap sg_requests sg_senddiag sg_start sg_sync sg_turs sg_unmap sg_verify sg_vpd sg_wr_mode sg_write_same
 # breaks-with: a completion that names as many bytes as were asked for, whatever was moved
 #

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # timeout: 120
 # tools: mkfs.ext4 e2fsck blkdiscard fallocate fstrim
 # breaks-with: the VMM's WRITE SAME of zeros one block short

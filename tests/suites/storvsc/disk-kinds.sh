@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # host: --scsi 32M:ro,32M:4k
 # tools: mkfs.ext4 e2fsck
 # breaks-with: a read-only disk that takes writes

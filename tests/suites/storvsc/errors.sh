@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_storvsc
 # timeout: 120
 # breaks-with: a failed command's SRB status without the bit for sense data
 #

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# rust: hv_vmbus
+# rust: hv_vmbus hv_storvsc
 # timeout: 120
 # tools: mkfs.ext4 e2fsck
 # breaks-with: the VMM's WRITE one block further when it is longer than 64 KiB

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # timeout: 180
 # tools: fio
 # breaks-with: the VMM reads a range from the beginning of its first page

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# rust: hv_vmbus
+# rust: hv_vmbus hv_storvsc
 # timeout: 180
 # tools: fio
 # breaks-with: the VMM's READ one byte off in the second of two ranges

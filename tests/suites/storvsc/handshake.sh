@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # timeout: 120
 # boot: own
 # breaks-with: a host that takes any version

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_storvsc
 # breaks-with: the VMM acknowledges WRITE without writing (seen: a disk write that drops its bytes)
 #
 # What the guest writes is what the host has on the disk, at the same place, and the

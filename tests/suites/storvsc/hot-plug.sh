@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_storvsc
 # timeout: 120
 # breaks-with: the VMM sends no ENUMERATE_BUS or REMOVE_DEVICE
 #

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_storvsc
 # tools: sg_inq sg_vpd sg_readcap sg_luns sg_modes
 # breaks-with: the VMM's INQUIRY with another vendor, or READ CAPACITY with one block more
 #

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # timeout: 120
 # host: --scsi 16M,17M,18M,19M --scsi 20M,21M,22M,23M --scsi 24M,25M:lun=63,26M:target=1:lun=2,27M:path=3:lun=0
 # breaks-with: the VMM looks disks of all paths up on path 0

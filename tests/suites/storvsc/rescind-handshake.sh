@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # timeout: 180
 # boot: own
-# xfail-c: W24 rescinded .* is still on the bus|did not come
+# xfail-c: W24/Y4 rescinded .* is still on the bus|did not come
 # breaks-with: a wait for the host's answer that the rescind does not end, as C has it (seen)
 #
 # The host takes the controller away right after its channel was opened, and instead of each

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # tools: sg_persist sg_turs
 # breaks-with: a reservation of the other node that does not keep the guest from writing
 #

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_storvsc
 # breaks-with: a resize without unit attention
 #
 # A disk gets another size: the guest sees it with the next command, whatever that is, and

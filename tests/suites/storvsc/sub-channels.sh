@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2 4
-# rust: hv_vmbus
+# rust: hv_vmbus hv_storvsc
 # timeout: 120
 # host: --scsi-channels 3
 # breaks-with: CREATE_SUB_CHANNELS answered with success, without offers

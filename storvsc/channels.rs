@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The channels of a controller: which one a command takes, and who reads them.
+
+use kernel::{
+    cpu::{
+        nr_cpu_ids,
+        CpuId, //
+    },
+    new_bh,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+        Arc,
+        Published, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    vmbus::{
+        self,
+        SubChannel, //
+    },
+    workqueue::{
+        Bh,
+        BhItem, //
+    }, //
+};
+
+use crate::{
+    controller::Controller,
+    queue::Request, //
+};
+
+pub(crate) type Session = vmbus::Session<Channel>;
+
+/// How long packets are read before other softirqs have their turn.
+const TIME_LIMIT: Delta = Delta::from_millis(2);
+
+/// How many packets are read before the time is looked at.
+const BATCH: usize = 32;
+
+/// The handler of a channel.
+#[pin_data]
+pub(crate) struct Channel {
+    #[pin]
+    poll: Bh<Poll>,
+}
+
+/// Reads a channel in softirq context.
+pub(crate) struct Poll {
+    controller: Arc<Controller>,
+    /// The channel's session. It holds us: whoever closes it takes it out.
+    session: Published<Session>,
+    /// How often there was something to read.
+    received: Atomic<u32>,
+}
+
+impl Channel {
+    pub(crate) fn new(controller: Arc<Controller>) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            poll <- new_bh!(Ok::<_, Error>(Poll {
+                controller,
+                session: Published::new(None),
+                received: Atomic::new(0),
+            })),
+        })
+    }
+
+    /// The channel is open: reads what has come until now, and what will come.
+    pub(crate) fn start(session: &Arc<Session>) {
+        let bh = &session.handler().poll;
+
+        bh.session.replace(Some(session.clone()));
+        bh.schedule();
+    }
+
+    /// How often there was something to read. Any context.
+    pub(crate) fn received(&self) -> u32 {
+        self.poll.received.load(Relaxed)
+    }
+
+    /// The channel was closed.
+    pub(crate) fn stop(session: &Session) {
+        session.handler().poll.session.replace(None);
+    }
+}
+
+impl vmbus::Handler for Channel {
+    type Request = Request;
+
+    fn wake(&self) {
+        self.poll.schedule();
+    }
+
+    fn sub_channel(&self, offer: SubChannel<'_>) {
+        self.poll.controller.add_sub_channel(offer);
+    }
+
+    fn target_cpu_changed(&self, _old: CpuId, _new: CpuId) {
+        self.poll.controller.channels_moved();
+    }
+}
+
+impl BhItem for Poll {
+    fn run(this: &Bh<Self>) {
+        let guard = rcu::read_lock();
+        let Some(session) = this.session.read(&guard) else {
+            return;
+        };
+        let Some(mut reader) = session.reader() else {
+            return;
+        };
+        let mut start = None;
+        let mut left = BATCH;
+
+        // Nobody else writes it.
+        this.received
+            .store(this.received.load(Relaxed).wrapping_add(1), Relaxed);
+        loop {
+            match reader.next() {
+                Ok(Some(packet)) => this.controller.receive(session, packet),
+                Ok(None) => break,
+                Err(_) => return this.controller.spoilt(session),
+            }
+            left -= 1;
+            if left == 0 {
+                let start = start.get_or_insert_with(Instant::<Monotonic>::now);
+                if start.elapsed() > TIME_LIMIT {
+                    // The host stays silent until we are back.
+                    drop(reader);
+                    return this.schedule();
+                }
+                left = BATCH;
+            }
+        }
+        match reader.finish() {
+            Ok(false) => {}
+            Ok(true) => this.schedule(),
+            Err(_) => this.controller.spoilt(session),
+        }
+    }
+}
+
+/// One of the channels, and where the memory of its processor is.
+struct Member {
+    session: Arc<Session>,
+    node: i32,
+}
+
+/// The open channels at one time, and the table of which processor uses which.
+///
+/// It never changes: another takes its place.
+pub(crate) struct Channels {
+    members: KVec<Member>,
+    /// For each processor an index of `members`.
+    by_cpu: KVec<u16>,
+}
+
+impl Channels {
+    /// Makes the table: a processor uses the channel whose interrupts it gets; if there is none,
+    /// one of those of its memory node, where the processors take turns; otherwise the primary.
+    pub(crate) fn new(sessions: &[Arc<Session>]) -> Result<Arc<Self>> {
+        let mut members = KVec::with_capacity(sessions.len(), GFP_KERNEL)?;
+        let mut by_cpu = KVec::new();
+
+        for session in sessions {
+            let member = Member {
+                session: session.clone(),
+                node: session.target_cpu().node(),
+            };
+            members.push(member, GFP_KERNEL)?;
+        }
+        for cpu in (0..nr_cpu_ids()).filter_map(CpuId::from_u32) {
+            let own = sessions
+                .iter()
+                .position(|session| session.target_cpu().as_u32() == cpu.as_u32());
+            let index = match own {
+                Some(index) => index,
+                None => Self::near(&members, cpu),
+            };
+            by_cpu.push(u16::try_from(index)?, GFP_KERNEL)?;
+        }
+        Ok(Arc::new(Self { members, by_cpu }, GFP_KERNEL)?)
+    }
+
+    fn near(members: &[Member], cpu: CpuId) -> usize {
+        let node = cpu.node();
+        let near = || {
+            members
+                .iter()
+                .enumerate()
+                .filter(|(_, member)| member.node == node)
+                .map(|(index, _)| index)
+        };
+
+        match near().count() {
+            0 => 0,
+            // CAST: Numbers of processors are small.
+            count => near().nth(cpu.as_u32() as usize % count).unwrap_or(0),
+        }
+    }
+
+    /// The channel of a processor, or of a hardware queue, which usually has the number of its
+    /// processor.
+    #[inline]
+    pub(crate) fn of(&self, cpu: usize) -> Option<&Session> {
+        let index = self.by_cpu.get(cpu).copied().unwrap_or(0);
+
+        self.members
+            .get(usize::from(index))
+            .map(|member| &*member.session)
+    }
+
+    /// The channel for a command that is issued here; another one if most of its ring is full.
+    #[inline]
+    pub(crate) fn select(&self, low_water: u32) -> Option<&Session> {
+        let cpu = CpuId::current();
+        // CAST: Numbers of processors are small.
+        let own = self.of(cpu.as_u32() as usize)?;
+
+        if own.writer().free_percent() > low_water {
+            return Some(own);
+        }
+        Some(self.select_other(cpu, low_water).unwrap_or(own))
+    }
+
+    /// The next channel with room, of those of the same memory node if there is one.
+    #[cold]
+    fn select_other(&self, cpu: CpuId, low_water: u32) -> Option<&Session> {
+        let node = cpu.node();
+        // CAST: Numbers of processors are small.
+        let own = self.by_cpu.get(cpu.as_u32() as usize).copied().unwrap_or(0);
+        let (before, after) = self.members.split_at_checked(usize::from(own) + 1)?;
+        let mut free = Iterator::chain(after.iter(), before)
+            .filter(|member| member.session.writer().free_percent() > low_water);
+        let first = free.next()?;
+        let near = if first.node == node {
+            first
+        } else {
+            free.find(|member| member.node == node).unwrap_or(first)
+        };
+
+        Some(&near.session)
+    }
+
+    /// Sends all signals that are owed to the host.
+    pub(crate) fn flush(&self) {
+        for member in &self.members {
+            member.session.writer().flush();
+        }
+    }
+}
