@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_netvsc
 # tools: ethtool
 # breaks-with: the VMM's RNDIS offload answer without TCP checksums; link speed 0
 #

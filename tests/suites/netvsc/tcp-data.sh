@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# rust: hv_vmbus
+# rust: hv_vmbus hv_netvsc
 # timeout: 120
 # breaks-with: the VMM changes one byte of a full frame and its checksum stays "verified" (seen)
 #

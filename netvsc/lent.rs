@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that packets name, and that the host reads until it has completed them: headers of frames
+//! that stay where they are, and control messages.
+
+use kernel::{
+    alloc::KVec,
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::Coherent,
+    io::{
+        io_project,
+        Io, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    }, //
+};
+
+const PAGE: usize = 4096;
+
+/// Slots of equal size, none of which crosses a page.
+pub(crate) struct Lent {
+    memory: Coherent<[u8]>,
+    slot: usize,
+    /// A bit for each slot that is free.
+    free: KVec<Atomic<u64>>,
+}
+
+/// A slot, given back when this is dropped. If it is leaked, the memory is too.
+pub(crate) struct Slot {
+    lent: Arc<Lent>,
+    index: usize,
+}
+
+impl Lent {
+    /// So many slots of so many bytes, a power of 2 that is at most a page. May sleep.
+    pub(crate) fn new(dev: &Device<Bound>, slot: usize, count: usize) -> Result<Arc<Self>> {
+        if !slot.is_power_of_two() || slot > PAGE {
+            return Err(EINVAL);
+        }
+        let len = slot.checked_mul(count).ok_or(EINVAL)?;
+        let free = all_free(count)?;
+        let memory = Coherent::<u8>::zeroed_slice(dev, len.next_multiple_of(PAGE), GFP_KERNEL)?;
+
+        Ok(Arc::new(Self { memory, slot, free }, GFP_KERNEL)?)
+    }
+
+    /// Whether there is a free slot. Any context.
+    #[inline]
+    pub(crate) fn has_free(&self) -> bool {
+        self.free.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
+    /// Takes a slot. Any context.
+    #[inline]
+    pub(crate) fn take(this: &Arc<Self>) -> Option<Slot> {
+        let (word, bit) = take_bit(&this.free, 0)?;
+
+        Some(Slot {
+            lent: this.clone(),
+            index: word * 64 + bit as usize,
+        })
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn start(&self) -> usize {
+        self.index.wrapping_mul(self.lent.slot)
+    }
+
+    /// Writes at the begin of the slot. Fails with [`EMSGSIZE`] if it is not large enough.
+    #[inline]
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result {
+        if bytes.len() > self.lent.slot {
+            return Err(EMSGSIZE);
+        }
+        let start = self.start();
+        let end = start.checked_add(bytes.len()).ok_or(EMSGSIZE)?;
+        let place = io_project!((&self.lent.memory).as_view().as_sys_mem(), [try: start..end]);
+
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Its page, and where it begins in that.
+    #[inline]
+    pub(crate) fn place(&self) -> (u64, u32) {
+        let at = self
+            .lent
+            .memory
+            .dma_address()
+            .wrapping_add(self.start() as u64);
+
+        // CAST: Less than a page.
+        (at / PAGE as u64, (at % PAGE as u64) as u32)
+    }
+}
+
+impl Drop for Slot {
+    #[inline]
+    fn drop(&mut self) {
+        give_bit(&self.lent.free, self.index);
+    }
+}
+
+/// Words with so many bits set. May sleep.
+pub(crate) fn all_free(count: usize) -> Result<KVec<Atomic<u64>>> {
+    let mut free = KVec::with_capacity(count.div_ceil(64), GFP_KERNEL)?;
+
+    for first in (0..count).step_by(64) {
+        let bits = match count - first {
+            left @ 0..64 => (1 << left) - 1,
+            _ => u64::MAX,
+        };
+        free.push(Atomic::new(bits), GFP_KERNEL)?;
+    }
+    Ok(free)
+}
+
+/// Takes the first set bit, beginning to look in a word of the caller's choice: its number and the
+/// bit's. Any context.
+#[inline]
+pub(crate) fn take_bit(words: &[Atomic<u64>], home: usize) -> Option<(usize, u32)> {
+    let (before, after) = words.split_at_checked(home)?;
+
+    for (n, word) in Iterator::chain(after.iter(), before).enumerate() {
+        let mut bits = word.load(Relaxed);
+        while bits != 0 {
+            match word.cmpxchg(bits, bits & (bits - 1), Acquire) {
+                Ok(bits) => {
+                    let at = if n < after.len() {
+                        home + n
+                    } else {
+                        n - after.len()
+                    };
+
+                    return Some((at, bits.trailing_zeros()));
+                }
+                Err(now) => bits = now,
+            }
+        }
+    }
+    None
+}
+
+/// Sets a bit again. Any context.
+#[inline]
+pub(crate) fn give_bit(words: &[Atomic<u64>], index: usize) {
+    if let Some(word) = words.get(index / 64) {
+        let mut bits = word.load(Relaxed);
+        while let Err(now) = word.cmpxchg(bits, bits | 1 << (index % 64), Release) {
+            bits = now;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The card as the network core sees it: its private data, and its operations.
+
+use crate::{
+    attach::{
+        self,
+        Config, //
+    },
+    attached::Attached,
+    deferred::Deferred,
+    link::LinkState,
+    offloads::Offloads,
+    queues::SendTable,
+    transmit, //
+};
+use kernel::{
+    alloc::KVVec,
+    cpu,
+    device::Bound,
+    net::{
+        rtnl::{
+            self,
+            Rtnl, //
+        },
+        skb::TxSkb,
+        stats::{
+            Counter,
+            LinkStats, //
+        },
+        Device,
+        Feature,
+        Features,
+        FrameToSend,
+        MacAddress,
+        Operations,
+        Transmit, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::Atomic,
+        rcu::Slot,
+        Arc, //
+    },
+    vmbus, //
+};
+
+/// Queues of a card, at most.
+pub(crate) const MAX_QUEUES: u16 = 64;
+
+/// What is counted for each queue. It goes on when the card is set up anew.
+#[derive(Default)]
+pub(crate) struct QueueStats {
+    pub(crate) tx_packets: Counter,
+    pub(crate) tx_bytes: Counter,
+    pub(crate) rx_packets: Counter,
+    pub(crate) rx_bytes: Counter,
+    /// For a group, or for all.
+    pub(crate) rx_multicast: Counter,
+}
+
+/// What is counted for the card; the names are those that ethtool shows.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) tx_scattered: Counter,
+    pub(crate) tx_no_memory: Counter,
+    pub(crate) tx_no_space: Counter,
+    pub(crate) tx_too_big: Counter,
+    pub(crate) tx_busy: Counter,
+    pub(crate) tx_send_full: Counter,
+    pub(crate) rx_comp_busy: Counter,
+    pub(crate) rx_no_memory: Counter,
+    pub(crate) stop_queue: Counter,
+    pub(crate) wake_queue: Counter,
+    pub(crate) vlan_error: Counter,
+}
+
+/// The private data of the network device.
+pub(crate) struct Nic {
+    /// The bus device, for messages.
+    hv: ARef<vmbus::Device>,
+    pub(crate) attached: Slot<Attached>,
+    pub(crate) deferred: Arc<Deferred>,
+    /// How the card is to be set up.
+    pub(crate) config: rtnl::Cell<Config>,
+    /// The driver is being unbound: nothing is set up any more.
+    pub(crate) removed: rtnl::Cell<bool>,
+    pub(crate) link: LinkState,
+    pub(crate) offloads: Offloads,
+    pub(crate) send_table: SendTable,
+    pub(crate) counters: Counters,
+    pub(crate) tx_dropped: Counter,
+    pub(crate) rx_errors: Counter,
+    queue_stats: KVVec<QueueStats>,
+    /// Which messages are printed.
+    pub(crate) msg_level: Atomic<u32>,
+}
+
+impl Nic {
+    pub(crate) fn new(
+        parent: &vmbus::Device<Bound>,
+        deferred: Arc<Deferred>,
+        config: Config,
+        msg_level: u32,
+    ) -> Result<Self> {
+        let parent: &vmbus::Device = parent;
+        let queues = max_queues();
+        let mut queue_stats = KVVec::with_capacity(queues.into(), GFP_KERNEL)?;
+
+        for _ in 0..queues {
+            queue_stats.push(QueueStats::default(), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            hv: parent.into(),
+            attached: Slot::new(),
+            deferred,
+            config: rtnl::Cell::new(config),
+            removed: rtnl::Cell::new(false),
+            link: LinkState::new(),
+            offloads: Offloads::new(),
+            send_table: SendTable::new(),
+            counters: Counters::default(),
+            tx_dropped: Counter::new(),
+            rx_errors: Counter::new(),
+            queue_stats,
+            msg_level: Atomic::new(msg_level),
+        })
+    }
+
+    /// The bus device.
+    #[inline]
+    pub(crate) fn hv(&self) -> &vmbus::Device {
+        &self.hv
+    }
+
+    /// The figures of a queue.
+    #[inline]
+    pub(crate) fn queue_stats(&self, queue: u16) -> Option<&QueueStats> {
+        self.queue_stats.get(usize::from(queue))
+    }
+
+    /// What is attached, for those who hold RTNL; [`ENODEV`] if there is nothing.
+    pub(crate) fn attached(&self, _rtnl: &Rtnl) -> Result<Arc<Attached>> {
+        self.attached.get().ok_or(ENODEV)
+    }
+}
+
+/// How many queues a card can have on this machine.
+pub(crate) fn max_queues() -> u16 {
+    u16::try_from(cpu::nr_cpu_ids())
+        .unwrap_or(MAX_QUEUES)
+        .clamp(1, MAX_QUEUES)
+}
+
+#[vtable]
+impl Operations for Nic {
+    type Parent = vmbus::Device<Bound>;
+
+    fn open(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result {
+        dev.carrier_off();
+        attach::open(dev, rtnl)
+    }
+
+    fn stop(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result {
+        attach::stop(dev, rtnl)
+    }
+
+    fn start_xmit(dev: &Device<Self>, skb: TxSkb, more: bool) -> Transmit {
+        transmit::start_xmit(dev, skb, more)
+    }
+
+    fn select_queue(dev: &Device<Self>, skb: &FrameToSend<'_>) -> u16 {
+        dev.send_table.select(dev, skb)
+    }
+
+    fn set_rx_mode(dev: &Device<Self>) {
+        dev.deferred.rx_mode_changed();
+    }
+
+    fn set_mac_address(dev: &Device<Self>, rtnl: &mut Rtnl, addr: &MacAddress) -> Result {
+        attach::set_address(&*dev.attached(rtnl)?, addr)
+    }
+
+    fn change_mtu(dev: &Device<Self>, rtnl: &mut Rtnl, mtu: u32) -> Result {
+        let before = dev.mtu();
+
+        attach::reattach(
+            dev,
+            rtnl,
+            |rtnl| dev.set_mtu(rtnl, mtu),
+            |rtnl| dev.set_mtu(rtnl, before),
+        )
+    }
+
+    fn stats(dev: &Device<Self>, stats: &mut LinkStats<'_>) {
+        for queue in &dev.queue_stats {
+            stats.sent(queue.tx_packets.get(), queue.tx_bytes.get());
+            stats.received(queue.rx_packets.get(), queue.rx_bytes.get());
+            stats.multicast(queue.rx_multicast.get());
+        }
+        stats.tx_dropped(dev.tx_dropped.get());
+        stats.rx_errors(dev.rx_errors.get());
+    }
+
+    fn set_features(dev: &Device<Self>, rtnl: &mut Rtnl, features: Features) -> Result {
+        let lro = features.contains(Feature::Lro);
+
+        if lro == dev.features().contains(Feature::Lro) {
+            return Ok(());
+        }
+        dev.offloads.set_coalescing(&*dev.attached(rtnl)?, lro)
+    }
+}

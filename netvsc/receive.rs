@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Received frames: from the buffer that the host writes to, into socket buffers.
+//!
+//! The host can change the buffer at any time. What is looked at is copied first, once, and checked
+//! then; the data of a frame are copied straight into its socket buffer, and looked at there.
+
+use crate::{
+    attached::Attached,
+    bytes::u32_at,
+    info::Received,
+    link,
+    nic::Nic,
+    nvsp,
+    queue::Pending,
+    rndis, //
+};
+use kernel::{
+    alloc::KVec,
+    io::{
+        Io,
+        SysMem, //
+    },
+    net::{
+        napi::Budget,
+        skb::ETH_HLEN,
+        Device,
+        Feature, //
+    },
+    prelude::*,
+    vmbus::{
+        Owed,
+        Ranges,
+        Writer, //
+    },
+};
+
+use crate::buffers::part;
+
+/// Bytes of all per-packet information of a frame, at most.
+const MAX_INFO: usize = 1024;
+
+/// Bytes of a coalesced frame, at most: what IP can carry, and the header before it.
+const MAX_FRAME: usize = (u16::MAX as usize) + ETH_HLEN + 4;
+
+/// Packets whose completion found the ring full, at most; then nothing more is received.
+const MAX_LATE: usize = 256;
+
+/// What the poll function of a queue keeps.
+pub(crate) struct Receiver {
+    /// Completions that found the ring full, and their status. Has room for all.
+    late: KVec<(Owed, u32)>,
+    /// The fragments of a coalesced frame that is not complete: place and length of each. Has room
+    /// for all.
+    fragments: KVec<(u32, u32)>,
+    /// Bytes of all fragments.
+    total: usize,
+    /// What the first one said about the frame.
+    info: Received,
+    /// Where per-packet information is read.
+    scratch: KVec<u8>,
+}
+
+impl Receiver {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            late: KVec::with_capacity(MAX_LATE, GFP_KERNEL)?,
+            fragments: KVec::with_capacity(nvsp::MAX_RANGES, GFP_KERNEL)?,
+            total: 0,
+            info: Received::default(),
+            scratch: KVec::from_elem(0, MAX_INFO, GFP_KERNEL)?,
+        })
+    }
+
+    /// Completes what could not be completed before. `false`: there is still no room.
+    pub(crate) fn complete_late(&mut self, dev: &Device<Nic>, writer: &Writer<Pending>) -> bool {
+        while let Some((owed, status)) = self.late.pop() {
+            if let Err((error, owed)) = owed.complete(writer, &nvsp::rndis_complete(status), true) {
+                // There was room for it before. If the session is closed nobody waits for it.
+                if error == EAGAIN && self.late.push_within_capacity((owed, status)).is_ok() {
+                    dev.counters.rx_comp_busy.inc();
+                    return self.late.len() < MAX_LATE;
+                }
+            }
+        }
+        true
+    }
+
+    /// Completes a packet, now or later. `false`: no more of them can be kept for later.
+    pub(crate) fn complete(
+        &mut self,
+        dev: &Device<Nic>,
+        writer: &Writer<Pending>,
+        owed: Owed,
+        status: u32,
+    ) -> bool {
+        if let Err((error, owed)) = owed.complete(writer, &nvsp::rndis_complete(status), true) {
+            if error == EAGAIN {
+                dev.counters.rx_comp_busy.inc();
+                // Nothing is received as long as this is full.
+                let _ = self.late.push_within_capacity((owed, status));
+            }
+        }
+        self.late.len() < MAX_LATE
+    }
+
+    /// Receives the messages of a packet. Returns the status that the host is told.
+    pub(crate) fn receive(
+        &mut self,
+        dev: &Device<Nic>,
+        attached: &Attached,
+        queue: u16,
+        ranges: Ranges<'_>,
+        budget: &mut Budget,
+    ) -> u32 {
+        let Some(buffer) = attached.receive.as_ref() else {
+            return nvsp::FAIL;
+        };
+        let mut status = nvsp::SUCCESS;
+
+        for (at, len) in ranges.iter() {
+            budget.count();
+            let received = match buffer.get(at, len) {
+                Some(message) => self.message(dev, attached, queue, at, message, budget),
+                None => Err(ERANGE),
+            };
+            if received.is_err() {
+                self.fragments.clear();
+                dev.rx_errors.inc();
+                status = nvsp::FAIL;
+            }
+        }
+        // The sections of a packet are the host's again when it is completed.
+        if !self.fragments.is_empty() {
+            self.fragments.clear();
+            status = nvsp::FAIL;
+        }
+        status
+    }
+
+    /// Receives a message, which begins at `at` of the receive buffer.
+    #[inline]
+    fn message(
+        &mut self,
+        dev: &Device<Nic>,
+        attached: &Attached,
+        queue: u16,
+        at: u32,
+        message: SysMem<'_, [u8]>,
+        budget: &mut Budget,
+    ) -> Result {
+        let mut header = [0; rndis::HEADER];
+        part(message, 0, rndis::HEADER)?.copy_to_slice(&mut header);
+        let kind = u32_at(&header, 0).ok_or(EINVAL)?;
+        let len = u32_at(&header, 4).ok_or(EINVAL)? as usize;
+
+        if len < rndis::HEADER || len > message.len() {
+            return Err(EINVAL);
+        }
+        match kind {
+            rndis::MSG_PACKET => self.packet(dev, attached, queue, at, message, budget),
+            rndis::MSG_INIT_C | rndis::MSG_QUERY_C | rndis::MSG_SET_C => {
+                attached.answers.answered(kind, part(message, 0, len)?)?;
+                attached.notify();
+                Ok(())
+            }
+            rndis::MSG_INDICATE => link::indicated(
+                dev,
+                part(message, rndis::HEADER, message.len() - rndis::HEADER)?,
+            ),
+            _ => Err(EOPNOTSUPP),
+        }
+    }
+
+    /// Receives a message with a frame, or a part of one.
+    #[inline]
+    fn packet(
+        &mut self,
+        dev: &Device<Nic>,
+        attached: &Attached,
+        queue: u16,
+        at: u32,
+        message: SysMem<'_, [u8]>,
+        budget: &mut Budget,
+    ) -> Result {
+        let body_len = message.len().checked_sub(rndis::HEADER).ok_or(EINVAL)?;
+        let body = part(message, rndis::HEADER, body_len)?;
+        let mut fields = [0; rndis::PACKET];
+        part(body, 0, rndis::PACKET)?.copy_to_slice(&mut fields);
+        let [data_at, data_len, info_at, info_len] =
+            [0, 4, 20, 24].map(|at| u32_at(&fields, at).unwrap_or(u32::MAX));
+
+        // Checked, and taken as it is: the data are copied once, later.
+        part(body, data_at as usize, data_len as usize)?;
+        let info = self.info_of(body, info_at as usize, info_len as usize)?;
+        // All of these are inside of the buffer, which is smaller than 4 GiB.
+        let start = at + rndis::HEADER as u32 + data_at;
+
+        let Some(fragment) = info.fragment() else {
+            self.fragments.clear();
+            self.add(start, data_len, info)?;
+            return self.deliver(dev, attached, queue, budget);
+        };
+        if fragment.first {
+            self.fragments.clear();
+        } else if self.fragments.is_empty() {
+            return Err(EINVAL);
+        }
+        self.add(start, data_len, info)?;
+        if fragment.last {
+            self.deliver(dev, attached, queue, budget)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the per-packet information.
+    #[inline]
+    fn info_of(&mut self, body: SysMem<'_, [u8]>, at: usize, len: usize) -> Result<Received> {
+        if at == 0 || len == 0 {
+            return Ok(Received::default());
+        }
+        if at < rndis::PACKET {
+            return Err(EINVAL);
+        }
+        let list = part(body, at, len)?;
+        let scratch = self.scratch.get_mut(..len).ok_or(EMSGSIZE)?;
+
+        list.copy_to_slice(scratch);
+        Received::read(scratch).ok_or(EINVAL)
+    }
+
+    /// Adds a part of a frame.
+    #[inline]
+    fn add(&mut self, start: u32, len: u32, info: Received) -> Result {
+        if self.fragments.is_empty() {
+            self.total = 0;
+            self.info = info;
+        }
+        self.total = self.total.saturating_add(len as usize);
+        if self.total > MAX_FRAME {
+            return Err(EMSGSIZE);
+        }
+        self.fragments
+            .push_within_capacity((start, len))
+            .map_err(|_| EMSGSIZE)
+    }
+
+    /// Hands a complete frame to the stack.
+    #[inline]
+    fn deliver(
+        &mut self,
+        dev: &Device<Nic>,
+        attached: &Attached,
+        queue: u16,
+        budget: &mut Budget,
+    ) -> Result {
+        let info = self.info;
+        let buffer = attached.receive.as_ref().ok_or(EINVAL)?;
+
+        if self.total < ETH_HLEN || !dev.is_registered() {
+            self.fragments.clear();
+            return Err(EINVAL);
+        }
+        let Some(mut skb) = budget.alloc_skb(self.total) else {
+            dev.counters.rx_no_memory.inc();
+            return Err(ENOMEM);
+        };
+        for (at, len) in self.fragments.drain_all() {
+            skb.put_copy(buffer.get(at, len).ok_or(ERANGE)?)?;
+        }
+
+        let features = dev.features();
+        if info.needs_ip_checksum() {
+            skb.fix_ip_checksum()?;
+        }
+        if info.checksum_is_right() && features.contains(Feature::RxCsum) {
+            skb.checksum_unnecessary();
+        }
+        if let Some(hash) = info.hash.filter(|_| features.contains(Feature::RxHash)) {
+            skb.set_hash_l4(hash);
+        }
+        if let Some(tci) = info.vlan_tci() {
+            skb.set_vlan_tci(tci);
+        }
+        skb.set_queue(queue);
+        if let Some(stats) = dev.queue_stats(queue) {
+            stats.rx_packets.inc();
+            stats.rx_bytes.add(skb.len() as u64);
+            if skb.is_multicast() {
+                stats.rx_multicast.inc();
+            }
+        }
+        budget.gro_receive(skb);
+        Ok(())
+    }
+}
