@@ -304,7 +304,9 @@ impl Faults {
                 return (Vec::new(), effect);
             }
             Some(Effect::Duplicate) => return (vec![message.clone(), message], effect),
-            Some(Effect::Again(ms)) => self.late.push((self.now.saturating_add(ms), message.clone())),
+            Some(Effect::Again(ms)) => {
+                self.late.push((self.now.saturating_add(ms), message.clone()))
+            }
             Some(Effect::Byte(at, value)) => {
                 if let Some(byte) = message.get_mut(HEADER + at) {
                     *byte = value;

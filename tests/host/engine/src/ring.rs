@@ -148,8 +148,10 @@ pub struct RingPair {
     write: u32,
     /// Packets for which the outgoing ring had no room, in order.
     backlog: VecDeque<(Vec<u8>, Flip)>,
-    /// A packet was put into an empty ring, or room was made that the guest waits for.
+    /// A packet was put into an empty ring.
     signal_owed: bool,
+    /// Room was made that the guest waits for.
+    room_owed: bool,
 }
 
 impl RingPair {
@@ -174,7 +176,7 @@ impl RingPair {
         let read = incoming.guest_index(mem, READ_INDEX)?;
         let write = outgoing.guest_index(mem, WRITE_INDEX)?;
         let backlog = VecDeque::new();
-        Ok(Self { incoming, outgoing, read, write, backlog, signal_owed: false })
+        Ok(Self { incoming, outgoing, read, write, backlog, signal_owed: false, room_owed: false })
     }
 
     /// Tells the guest that its signals are not needed while we read (`true`), or that they are.
@@ -239,7 +241,7 @@ impl RingPair {
             let free = |read| ring.size - ring.used(write, read);
             // Once per crossing, else each packet would interrupt.
             if free(old) <= pending && free(self.read) > pending {
-                self.signal_owed = true;
+                self.room_owed = true;
             }
         }
         Ok(())
@@ -270,11 +272,13 @@ impl RingPair {
 
     /// Whether the guest must be interrupted now; asking settles it.
     pub fn take_signal(&mut self, mem: &dyn GuestMemory) -> Result<bool, Violation> {
-        if !std::mem::take(&mut self.signal_owed) {
-            return Ok(false);
+        let data = std::mem::take(&mut self.signal_owed);
+        if std::mem::take(&mut self.room_owed) {
+            // The mask is about what it reads; after it has unmasked it does not look for room.
+            return Ok(true);
         }
         // A guest that masks looks at the ring once more after it has unmasked.
-        Ok(self.outgoing.load(mem, INTERRUPT_MASK)? == 0)
+        Ok(data && self.outgoing.load(mem, INTERRUPT_MASK)? == 0)
     }
 
     /// Whether everything is in the ring and the guest has read it.
