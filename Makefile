@@ -2,7 +2,7 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-export SUITE TEST VCPUS VMBUS HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
+export SUITE TEST VCPUS VMBUS STORVSC NETVSC HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
 
 .PHONY: help run test bench check kernel root host
 .NOTPARALLEL:
@@ -19,7 +19,8 @@ help:
 	@echo 'KCONFIG=debug  on the kernel with lockdep, KASAN, kmemleak, ... (default: fast, and some tests on debug)'
 	@echo 'SOAK=1         all tests on both kernels, some of them for longer'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
-	@echo 'VMBUS=rust     with the bus driver in Rust (default: c; both: tests about the bus with each)'
+	@echo 'VMBUS=rust     all tests with the bus driver in Rust; c: in C; both: those about the bus with each'
+	@echo 'STORVSC=, NETVSC=  the same for the storage and the network driver (default: tests about a driver with each of the two)'
 	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'

@@ -10,9 +10,11 @@
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration: fast, debug, builtin. VMBUS=c|rust|both chooses the bus
-driver; with both, all tests run with the one in C, and those about the bus with the one in Rust
-too. KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least
+KCONFIG= names the guests' kernel configuration: fast, debug, builtin. VMBUS=c|rust|both chooses the
+bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
+about the driver with the one in Rust too. Without any of them, all tests run with C, and those about drivers
+with these in Rust, each of them on another number of processors if it has several.
+KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least
 one ran, 1 if not, 2 for a mistake in the call or the set-up.
 """
 

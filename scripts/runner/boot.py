@@ -33,9 +33,6 @@ APPEND = {
     "fast": "loglevel=5 printk.time=1",
     "debug": "loglevel=5 printk.time=1 page_poison=1",
 }
-# Options of the VMM by configuration, besides the tests'. On debug the host writes over all
-# memory that it gives back, until it says so: what was used too early shows.
-VMM = {"fast": (), "debug": ("--pattern",)}
 
 
 @dataclasses.dataclass
@@ -112,7 +109,9 @@ class Boot:
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
-        argv += [option for option in VMM[first.kconfig] if option not in first.host]
+        # What the guest uses before the host has given it back shows on debug.
+        if first.pattern and "--pattern" not in first.host:
+            argv.append("--pattern")
         # A shell ends when its user wants.
         argv += [] if shell else ["--timeout", str(limit)]
         (self.dir / "argv").write_text("".join(f"{word}\n" for word in argv))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tests: what their header lines say, which ones were asked for, who shares a boot."""
 
+import collections
 import dataclasses
 import fnmatch
 import itertools
@@ -10,6 +11,7 @@ import shlex
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
     "alone", "kernel", "kconfig", "smoke", "must-fail", "icount", "append", "soak", "rust",
+    "pattern",
 }  # fmt: skip
 
 # The guests' kernels, and how many times longer than on the first everything may take there.
@@ -20,7 +22,7 @@ TOGETHER = 12
 
 # The module of each driver, the variable that chooses its implementation, and the letter that the
 # numbers of the C one's weak spots begin with.
-DRIVERS = {"hv_vmbus": ("VMBUS", "W")}
+DRIVERS = {"hv_vmbus": ("VMBUS", "W"), "hv_storvsc": ("STORVSC", "Y"), "hv_netvsc": ("NETVSC", "X")}
 
 
 class Mistake(Exception):
@@ -44,6 +46,9 @@ class Test:
     # An expression for the reason of its failure: it provokes what has to be noticed.
     must_fail: str = ""
     host: tuple = ()
+    # On the debug kernel the host writes over memory before it confirms that it gives it back, and
+    # such an answer is late already: no fault is applied to it.
+    pattern: bool = False
     # Parameters of its guest's kernel.
     append: str = ""
     memory: int = 512
@@ -87,7 +92,7 @@ class Test:
         group = self.name if self.own else "" if self.kconfig == "debug" else self.name.partition("/")[0]
         return (
             self.kconfig, self.vcpus, self.host, self.append, self.memory, self.alone, self.kernel, self.round,
-            self.rust, group,
+            self.rust, self.pattern, group,
         )  # fmt: skip
 
 
@@ -137,6 +142,7 @@ def tests_of(folder, path):
             xfail=tuple(fields["xfail-c"].split(None, 1)) if "xfail-c" in fields else (),
             must_fail=fields.get("must-fail", ""),
             host=tuple(shlex.split(fields.get("host", "").replace("{}", argument))),
+            pattern=kconfig == "debug" and yes[fields.get("pattern", "yes")],
             append=fields.get("append", ""),
             memory=int(fields.get("memory", 512)) * (2 if kconfig == "debug" else 1),
             alone=yes[fields.get("alone", "no")],
@@ -144,9 +150,9 @@ def tests_of(folder, path):
             smoke=smoke,
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
-            # Once is enough: on two processors, where more can go wrong, if it runs on two. The smoke
-            # tests are about all drivers.
-            about=tuple(DRIVERS) if smoke and kconfig == "debug"
+            # Once is enough: on two processors, where more can go wrong, if it runs on two. On debug
+            # two clients in Rust do not get along yet: the names of their locks' one class differ.
+            about=("hv_vmbus",) if smoke and kconfig == "debug"
             else tuple(fields.get("rust", "").split()) if vcpus == favourite else (),
         )
 
@@ -176,9 +182,10 @@ def driver_sets(environment):
 
 
 def with_drivers(test, rust):
-    """The test with these modules in Rust, which have no weak spots of C."""
+    """The test with these modules in Rust, which have no weak spots of C. Of "W1/Y2" one is enough:
+    each of the drivers can help itself."""
     letters = {DRIVERS[module][1] for module in rust}
-    xfail = () if test.xfail and test.xfail[0][0] in letters else test.xfail
+    xfail = () if test.xfail and any(spot[0] in letters for spot in test.xfail[0].split("/")) else test.xfail
     return dataclasses.replace(test, rust=rust, xfail=xfail)
 
 
@@ -219,12 +226,19 @@ def choose(tests, environment):
             and on_kernel(test)
         )
 
-    first, *others = driver_sets(environment)
-    chosen = [with_drivers(test, first) for test in tests if wanted(test)]
-    # "both": all tests with C, and those about the driver in Rust with that.
-    chosen += [
-        with_drivers(test, rust) for rust in others for test in tests if wanted(test) and rust[-1] in test.about
-    ]
+    candidates = [test for test in tests if wanted(test)]
+    if any(environment.get(variable) for variable, _ in DRIVERS.values()):
+        first, *others = driver_sets(environment)
+        chosen = [with_drivers(test, first) for test in candidates]
+        # "both": all tests with C, and those about the driver in Rust with that.
+        chosen += [with_drivers(test, rust) for rust in others for test in candidates if rust[-1] in test.about]
+    else:
+        # Once with Rust, on debug only so, and with C where that leaves room: on another number of
+        # processors, if there is one.
+        counts = collections.Counter((test.name, test.kconfig) for test in candidates)
+        alone = [test.kconfig == "fast" and counts[test.name, test.kconfig] == 1 for test in candidates]
+        chosen = [test for test, only in zip(candidates, alone) if soak or only or not test.about]
+        chosen += [with_drivers(test, test.about) for test in candidates if test.about]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS= KCONFIG=; there are " + " ".join(known))

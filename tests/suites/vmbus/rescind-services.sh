@@ -2,12 +2,13 @@
 # shellcheck shell=dash
 # vcpus: 1
 # rust: hv_vmbus
+# smoke: yes
 # timeout: 60
 # breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
 #
 # The host takes its services away and brings them back: they work again.
 
-for round in 1 2 3; do
+for round in $(rounds 3); do
 	for service in heartbeat shutdown; do
 		before=$(ls /sys/bus/vmbus/devices | wc -l)
 		host rescind $service

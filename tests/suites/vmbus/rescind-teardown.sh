@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1
 # rust: hv_vmbus
+# pattern: no
 # timeout: 40
 # boot: own
 # xfail-c: W6 the wait for GPADL_TORNDOWN did not end

@@ -2,6 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1
 # rust: hv_vmbus
+# pattern: no
 # timeout: 90
 # breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
 #

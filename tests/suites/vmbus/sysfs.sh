@@ -2,7 +2,6 @@
 # shellcheck shell=dash
 # vcpus: 1 2 4
 # rust: hv_vmbus
-# smoke: yes
 # breaks-with: another class id in one of the VMM's offers; a device attribute missing from vmbus_dev_attrs
 #
 # What user space finds on the bus: devices, their drivers, their attributes' names,
