@@ -15,8 +15,7 @@ use kernel::{
             Relaxed, //
         },
         rcu,
-        Arc,
-        Published, //
+        Arc, //
     },
     time::{
         Delta,
@@ -57,7 +56,7 @@ pub(crate) struct Channel {
 pub(crate) struct Poll {
     controller: Arc<Controller>,
     /// The channel's session. It holds us: whoever closes it takes it out.
-    session: Published<Session>,
+    session: rcu::Slot<Session>,
     /// How often there was something to read.
     received: Atomic<u32>,
 }
@@ -67,7 +66,7 @@ impl Channel {
         try_pin_init!(Self {
             poll <- new_bh!(Ok::<_, Error>(Poll {
                 controller,
-                session: Published::new(None),
+                session: rcu::Slot::new(),
                 received: Atomic::new(0),
             })),
         })
@@ -111,7 +110,7 @@ impl vmbus::Handler for Channel {
 impl BhItem for Poll {
     fn run(this: &Bh<Self>) {
         let guard = rcu::read_lock();
-        let Some(session) = this.session.read(&guard) else {
+        let Some(session) = this.session.load(&guard) else {
             return;
         };
         let Some(mut reader) = session.reader() else {
@@ -125,9 +124,9 @@ impl BhItem for Poll {
             .store(this.received.load(Relaxed).wrapping_add(1), Relaxed);
         loop {
             match reader.next() {
-                Ok(Some(packet)) => this.controller.receive(session, packet),
+                Ok(Some(packet)) => this.controller.receive(&session, packet),
                 Ok(None) => break,
-                Err(_) => return this.controller.spoilt(session),
+                Err(_) => return this.controller.spoilt(&session),
             }
             left -= 1;
             if left == 0 {
@@ -143,7 +142,7 @@ impl BhItem for Poll {
         match reader.finish() {
             Ok(false) => {}
             Ok(true) => this.schedule(),
-            Err(_) => this.controller.spoilt(session),
+            Err(_) => this.controller.spoilt(&session),
         }
     }
 }

@@ -15,9 +15,9 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        rcu,
         Arc,
-        Mutex,
-        Published, //
+        Mutex, //
     },
     time::{
         delay::fsleep,
@@ -79,7 +79,7 @@ pub(crate) struct Controller {
     /// There will be no channels any more.
     gone: Atomic<bool>,
     /// What commands use; none while there is nothing to be used.
-    channels: Published<Channels>,
+    channels: rcu::Slot<Channels>,
     #[pin]
     members: Mutex<Members>,
     #[pin]
@@ -116,7 +116,7 @@ impl Controller {
                 requests,
                 version: Atomic::new(0),
                 gone: Atomic::new(false),
-                channels: Published::new(None),
+                channels: rcu::Slot::new(),
                 members <- new_mutex!(Members {
                     sessions: KVec::new(),
                     expected: 0,
@@ -155,7 +155,7 @@ impl Controller {
         &self.events
     }
 
-    pub(crate) fn channels(&self) -> &Published<Channels> {
+    pub(crate) fn channels(&self) -> &rcu::Slot<Channels> {
         &self.channels
     }
 

@@ -330,7 +330,7 @@ impl scsi::Template for Controller {
 
     fn queuecommand(&self, command: Command) -> Result<(), (Busy, Command)> {
         let guard = rcu::read_lock();
-        let Some(channels) = self.channels().read(&guard) else {
+        let Some(channels) = self.channels().load(&guard) else {
             if self.is_gone() {
                 fail(command, HostStatus::NoConnect);
                 return Ok(());
@@ -359,10 +359,10 @@ impl scsi::Template for Controller {
 
     fn commit_rqs(&self, hw_queue: usize) {
         let guard = rcu::read_lock();
+        let channels = self.channels().load(&guard);
 
-        if let Some(home) = self
-            .channels()
-            .read(&guard)
+        if let Some(home) = channels
+            .as_deref()
             .and_then(|channels| channels.of(hw_queue))
         {
             home.writer().flush();
