@@ -75,6 +75,7 @@ mod id;
 mod inflight;
 mod link;
 mod memory;
+mod owed;
 mod raw;
 mod reader;
 mod ring;
@@ -95,6 +96,7 @@ pub use self::id::{
 };
 pub use self::inflight::Request;
 pub use self::memory::SharedMemory;
+pub use self::owed::Owed;
 pub use self::reader::{
     Incoming,
     Ranges,
@@ -105,11 +107,17 @@ pub use self::session::{
     Session, //
 };
 pub use self::writer::{
-    Owed,
     Packet,
     Shape,
     Writer, //
 };
+
+/// Whether the host cannot see the guest's memory, but for what is shared with it.
+#[inline]
+pub fn is_isolated() -> bool {
+    // SAFETY: This may be called in any context.
+    unsafe { bindings::hv_is_isolation_supported() }
+}
 
 /// An adapter for the registration of VMBus drivers.
 pub struct Adapter<T: Driver>(T);

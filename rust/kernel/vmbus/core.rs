@@ -34,6 +34,7 @@ use crate::{
     cpu::CpuId,
     device,
     new_mutex,
+    optional_name,
     prelude::*,
     static_lock_class,
     sync::{
@@ -157,7 +158,7 @@ impl<H: Handler> Core<H> {
                 told: AtomicFlag::new(false),
                 hooks: Atomic::new(0),
                 subs <- new_mutex!(subs, "vmbus::Core::subs"),
-                closed <- Mutex::new(false, c"vmbus::Core::closed", class),
+                closed <- Mutex::new(false, optional_name!("vmbus::Core::closed"), class),
                 context: Atomic::new(core::ptr::null_mut()),
                 handler <- handler,
             }? Error),

@@ -261,6 +261,22 @@ impl Consumer {
         self.read != self.published
     }
 
+    /// Looks for packets; returns whether there are any.
+    #[inline]
+    pub(super) fn look(&mut self) -> Result<bool> {
+        if self.spoilt {
+            return Err(EIO);
+        }
+        let Some(write) = self.ring.write_index() else {
+            return self.spoil();
+        };
+        // The packets are read after the index that covers them.
+        virt_mb(Read);
+        // INVARIANT: `write_index()` has checked it.
+        self.write = write;
+        Ok(write != self.read)
+    }
+
     /// Gives the room of the packets that were read back to the host, and looks for new ones; with
     /// `unmask`, after it has allowed interrupts.
     #[inline]
@@ -290,16 +306,11 @@ impl Consumer {
             pending = self.ring.pending();
             virt_mb(Read);
         }
-        let Some(write) = self.ring.write_index() else {
-            return self.spoil();
-        };
-        // The packets are read after the index that covers them.
-        virt_mb(Read);
-        // INVARIANT: `write_index()` has checked it.
-        self.write = write;
+        let more = self.look()?;
+        let write = self.write;
 
         Ok(Published {
-            more: write != self.read,
+            more,
             // Only what takes the ring from too little room to enough is worth a signal: the host
             // throttles who signals it for nothing.
             signal: pending != 0

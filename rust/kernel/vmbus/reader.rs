@@ -19,7 +19,7 @@ use super::{
         Request, //
     },
     link::Link,
-    writer::Owed, //
+    owed::Owed, //
 };
 use crate::{
     bindings,
@@ -38,7 +38,8 @@ pub enum Incoming<'a, R> {
         /// What it sent.
         payload: &'a [u8],
     },
-    /// Data that has to be completed.
+    /// Data that has to be completed; also what was sent as transfer pages and has no sound list
+    /// of them.
     Owed {
         /// What completes it.
         owed: Owed,
@@ -148,7 +149,8 @@ impl<'a, R: Request> Reader<'a, R> {
     }
 
     /// Copies the next packet out of the ring; [`None`] if there is none. At the end of what was
-    /// there when it last looked, this gives room back to the host and looks again.
+    /// there when it last looked, this looks again, and if there is more gives room back to the
+    /// host; at the end of all [`Reader::finish`] and [`Drop`] do that.
     ///
     /// Completions whose id is not that of a request in flight, and packets that are larger than
     /// was agreed on or inconsistent, are counted, logged at a limited rate, and skipped.
@@ -176,8 +178,15 @@ impl<'a, R: Request> Reader<'a, R> {
                 }
                 Ok(Next::Refused) => self.link.refuse("a packet that is none"),
                 Ok(Next::End) => {
-                    if !self.publish(false)?.more {
-                        return Ok(None);
+                    self.link.writer().table().give_back(&mut self.emptied);
+                    match self.consumer.look() {
+                        // At the end of all whoever reads gives room back.
+                        Ok(false) => return Ok(None),
+                        Ok(true) if self.consumer.is_behind() => {
+                            self.publish(false)?;
+                        }
+                        Ok(true) => {}
+                        Err(error) => return Err(self.link.spoilt(error)),
                     }
                 }
                 Err(error) => return Err(self.link.spoilt(error)),
@@ -215,11 +224,11 @@ impl<'a, R: Request> Reader<'a, R> {
                         ranges,
                         payload,
                     },
+                    // Whatever the host has lent for it, it waits for the completion.
                     None => {
                         self.link.refuse("ranges that are none");
-                        Incoming::Other {
-                            kind: descriptor.kind,
-                            id,
+                        Incoming::Owed {
+                            owed: owed(),
                             payload,
                         }
                     }

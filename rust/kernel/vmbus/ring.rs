@@ -270,6 +270,16 @@ impl Ring {
         io_project!(self.control(), .read_index).write_val(index);
     }
 
+    /// How much could be written, if the indices are as the host says: nothing to rely on, but
+    /// never more than the size.
+    #[inline]
+    pub(super) fn hint_room(&self) -> u32 {
+        let read = io_project!(self.control(), .read_index).read_val();
+        let write = io_project!(self.control(), .write_index).read_val();
+
+        self.size.room(read, write).min(self.size.bytes())
+    }
+
     /// Whether the reader wants no interrupt.
     #[inline]
     pub(super) fn is_masked(&self) -> bool {

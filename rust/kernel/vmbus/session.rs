@@ -10,6 +10,7 @@ use super::{
     writer::Writer, //
 };
 use crate::{
+    bindings,
     cpu::CpuId,
     prelude::*,
     sync::Arc,
@@ -122,6 +123,13 @@ impl<H: Handler> Session<H> {
     #[inline]
     pub fn sub_index(&self) -> u16 {
         self.core.sub_index
+    }
+
+    /// The C structure of the channel, for trace events. It is valid as long as the session is open,
+    /// which it is while there is a [`Reader`] or a reserved packet.
+    #[inline]
+    pub fn as_raw_channel(&self) -> *mut bindings::vmbus_channel {
+        self.core.link.channel().as_ptr()
     }
 
     /// Sleeps until `done` says so, which is asked first, after each [`Session::notify`], and at

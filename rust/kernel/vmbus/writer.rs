@@ -220,7 +220,7 @@ impl<R: Request> Writer<R> {
     /// Errors are those of [`Writer::send`]; [`EAGAIN`] also if there is no slot for one more
     /// request, in which case one of the next completions makes room; and [`EINVAL`] if there are
     /// pages and no ranges.
-    #[inline]
+    #[inline(always)]
     pub fn reserve(&self, shape: Shape) -> Result<Packet<'_, R>> {
         let (header, len) = shape.lengths()?;
         let mut packet = self.prepare(len)?;
@@ -259,27 +259,21 @@ impl<R: Request> Writer<R> {
         }
     }
 
-    /// Returns how much of the ring to the host is free, in percent: a snapshot, without a lock.
+    /// Returns whether more than so many percent of the ring to the host are free: a snapshot,
+    /// without a lock, and only a hint, since the host says what it has read.
     ///
-    /// 0 if the session is closed.
+    /// `false` if the session is closed.
     #[inline]
-    pub fn free_percent(&self) -> u32 {
-        // What is closed meanwhile is unmapped after this.
-        let _rcu = rcu::read_lock();
+    pub fn has_free(&self, percent: u32, _rcu: &rcu::Guard) -> bool {
         let control = self.control.load(Acquire);
         let Some(size) = Size::new(self.size.load(Relaxed)).filter(|_| !control.is_null()) else {
-            return 0;
+            return false;
         };
 
         // SAFETY: By the type invariants this is a ring, and stays mapped during this grace period.
         let ring = unsafe { Ring::new(control, size) };
         // This decides about nothing but when to go on: our index may be read there, too.
-        let (Some(read), Some(write)) = (ring.read_index(), ring.write_index()) else {
-            return 0;
-        };
-        let room = size.room(read, write);
-        // CAST: At most 100.
-        (u64::from(room) * 100 / u64::from(size.bytes())) as u32
+        u64::from(ring.hint_room()) * 100 > u64::from(size.bytes()) * u64::from(percent)
     }
 
     /// Returns the number of requests in flight on this channel: a snapshot.
@@ -292,7 +286,7 @@ impl<R: Request> Writer<R> {
 
     /// Reserves room for a packet of a length, which is a multiple of 8 and at least that of a
     /// descriptor.
-    #[inline]
+    #[inline(always)]
     fn prepare(&self, len: u32) -> Result<Packet<'_, R>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -340,8 +334,9 @@ impl<R: Request> Writer<R> {
     }
 
     /// Builds an in-band packet that nobody answers.
-    #[inline]
-    fn post(
+    // One copy of `prepare()` for all of these.
+    #[inline(never)]
+    pub(super) fn post(
         &self,
         payload: &[u8],
         kind: bindings::vmbus_packet_type,
@@ -489,7 +484,7 @@ impl<R: Request> Packet<'_, R> {
     /// the next packet without more, or by [`Writer::flush`].
     ///
     /// Returns the id of the request, for traces. It may have been completed already.
-    #[inline]
+    #[inline(always)]
     pub fn commit(mut self, request: R, more: bool) -> u64 {
         let free = &mut self.state.free;
 
@@ -520,7 +515,7 @@ impl<R: Request> Packet<'_, R> {
 
     /// Completes what is written and publishes it.
     #[inline]
-    fn end(mut self, more: bool) {
+    pub(super) fn end(mut self, more: bool) {
         let writer = self.writer;
         // `at` is at most `self.len`, a multiple of 8; and so is this.
         let len = self.at.wrapping_add(7) & !7;
@@ -569,54 +564,5 @@ impl<R: Request> Packet<'_, R> {
         if !more {
             writer.signal(self.state);
         }
-    }
-}
-
-/// The completion that the host waits for.
-///
-/// It can outlive the packet that it belongs to, and be sent from anywhere: the host waits, and
-/// has lent something meanwhile, a section of a receive buffer for example. Once the session is
-/// closed it can be dropped.
-#[must_use = "the host waits for its completion"]
-#[derive(Debug)]
-pub struct Owed {
-    id: u64,
-    tag: u32,
-}
-
-impl Owed {
-    #[inline]
-    pub(super) fn new(id: u64, tag: u32) -> Self {
-        Self { id, tag }
-    }
-
-    /// Completes what the host has sent, by the writer of the channel from which it came. `more`
-    /// is that of [`Packet::commit`].
-    ///
-    /// If it cannot be sent it is given back with the error, which is one of [`Writer::send`], and
-    /// [`ENODEV`] if it came from another session.
-    #[inline]
-    pub fn complete<R: Request>(
-        self,
-        writer: &Writer<R>,
-        payload: &[u8],
-        more: bool,
-    ) -> Result<(), (Error, Self)> {
-        if self.tag != writer.tag {
-            return Err((ENODEV, self));
-        }
-        match writer.post(payload, bindings::vmbus_packet_type_VM_PKT_COMP, self.id) {
-            Ok(packet) => {
-                packet.end(more);
-                Ok(())
-            }
-            Err(error) => Err((error, self)),
-        }
-    }
-
-    /// The id that the host has given to it, for traces.
-    #[inline]
-    pub fn id(&self) -> u64 {
-        self.id
     }
 }
