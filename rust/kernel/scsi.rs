@@ -20,11 +20,14 @@
 //! [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h),
 //! [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h)
 
+mod callbacks;
 mod command;
 mod device;
 #[cfg(CONFIG_SCSI_FC_ATTRS)]
 pub mod fc;
 mod host;
+mod registration;
+mod template;
 
 pub use self::command::{
     Command,
@@ -42,12 +45,14 @@ pub use self::device::{
     Level,
     Setup, //
 };
-pub use self::host::{
+pub use self::host::Host;
+pub use self::registration::{
+    NewHost,
+    Registration, //
+};
+pub use self::template::{
     Busy,
     Geometry,
-    Host,
-    NewHost,
-    Registration,
     Template,
     TimeoutAction, //
 };

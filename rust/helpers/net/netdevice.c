@@ -37,10 +37,14 @@ __rust_helper void rust_helper_netdev_tx_sent_queue(struct netdev_queue *queue,
 	netdev_tx_sent_queue(queue, bytes);
 }
 
+/* No more than is under way: what was sent before a reset is not, and more is a BUG. */
 __rust_helper void rust_helper_netdev_tx_completed_queue(struct netdev_queue *queue,
 							 unsigned int packets,
 							 unsigned int bytes)
 {
+#ifdef CONFIG_BQL
+	bytes = min(bytes, READ_ONCE(queue->dql.num_queued) - queue->dql.num_completed);
+#endif
 	netdev_tx_completed_queue(queue, packets, bytes);
 }
 

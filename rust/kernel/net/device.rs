@@ -9,12 +9,20 @@
 
 use super::{
     ethtool,
+    features::Features,
+    napi::{
+        Napi,
+        Poll, //
+    },
+    operations::{
+        Operations,
+        Vtable, //
+    },
     rtnl::{
         self,
         Rtnl, //
     },
-    skb::TxSkb,
-    stats::LinkStats, //
+    txq::TxQueue, //
 };
 use crate::{
     bindings,
@@ -24,12 +32,7 @@ use crate::{
         Bound, //
     },
     devres,
-    error::{
-        from_result,
-        to_result,
-        VTABLE_DEFAULT_ERROR, //
-    },
-    impl_flags,
+    error::to_result,
     prelude::*,
     sync::{
         aref::{
@@ -41,6 +44,7 @@ use crate::{
             Atomic,
             Release, //
         },
+        Arc,
         Refcount, //
     },
     types::Opaque, //
@@ -49,166 +53,14 @@ use core::{
     marker::PhantomData,
     mem::offset_of,
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
 };
 
 /// An address of an Ethernet device.
 pub type MacAddress = [u8; bindings::ETH_ALEN as usize];
-
-const fn bit(nr: u32) -> u64 {
-    1 << nr
-}
-
-impl_flags!(
-    /// Features of a device (`NETIF_F_*`).
-    #[derive(Clone, Copy, Default, PartialEq, Eq)]
-    pub struct Features(u64);
-
-    /// A feature of a device.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub enum Feature {
-        /// Frames of several pieces.
-        Sg = bit(bindings::NETIF_F_SG_BIT),
-        /// Checksums of TCP and UDP over IPv4.
-        IpCsum = bit(bindings::NETIF_F_IP_CSUM_BIT),
-        /// Checksums of TCP and UDP over IPv6.
-        Ipv6Csum = bit(bindings::NETIF_F_IPV6_CSUM_BIT),
-        /// Memory that is not mapped all the time.
-        HighDma = bit(bindings::NETIF_F_HIGHDMA_BIT),
-        /// Inserts 802.1Q tags.
-        VlanTx = bit(bindings::NETIF_F_HW_VLAN_CTAG_TX_BIT),
-        /// Takes 802.1Q tags out.
-        VlanRx = bit(bindings::NETIF_F_HW_VLAN_CTAG_RX_BIT),
-        /// Coalesces received segments.
-        Lro = bit(bindings::NETIF_F_LRO_BIT),
-        /// Segments TCP over IPv4.
-        Tso = bit(bindings::NETIF_F_TSO_BIT),
-        /// Segments TCP over IPv6.
-        Tso6 = bit(bindings::NETIF_F_TSO6_BIT),
-        /// Tells the hash of received flows.
-        RxHash = bit(bindings::NETIF_F_RXHASH_BIT),
-        /// Checks checksums of received frames.
-        RxCsum = bit(bindings::NETIF_F_RXCSUM_BIT),
-    }
-);
-
-impl Features {
-    /// The same features, some of them taken away.
-    pub fn without(self, others: Features) -> Self {
-        Self(self.0 & !others.0)
-    }
-
-    pub(super) fn from_raw(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// All bits, known here or not.
-    fn bits(self) -> u64 {
-        self.0
-    }
-}
-
-/// What became of a frame in [`Operations::start_xmit`].
-pub enum Transmit {
-    /// The driver has it: it is sent, will be, or was dropped.
-    Taken,
-    /// The queue is full, and was stopped ([`TxQueue::stop`]); the stack tries again once it is
-    /// woken.
-    Busy(TxSkb),
-}
-
-/// What a network device does. `Self` is the private data of the device.
-///
-/// The names are those of `struct net_device_ops`.
-#[vtable]
-pub trait Operations: Send + Sync + Sized + 'static {
-    /// The bus device that the device is the network interface of.
-    type Parent: AsBusDevice<Bound>;
-
-    /// The device is brought up. Process context, may sleep.
-    fn open(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result;
-
-    /// The device is brought down; it is down whatever this returns. Process context, may sleep.
-    fn stop(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result;
-
-    /// Sends a frame. `more` says that others follow at once, on the same queue.
-    ///
-    /// Under the lock of the frame's queue, with softirqs off; netpoll calls it with interrupts
-    /// off. No sleep.
-    fn start_xmit(dev: &Device<Self>, skb: TxSkb, more: bool) -> Transmit;
-
-    /// Chooses the queue of a frame. The stack reduces it to the number of queues.
-    ///
-    /// With softirqs off. No sleep. Without it the stack chooses.
-    fn select_queue(_dev: &Device<Self>, _skb: &FrameToSend<'_>) -> u16 {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// The flags of the device, or the list of its addresses, have changed. With softirqs off,
-    /// under a lock of the device. No sleep.
-    fn set_rx_mode(_dev: &Device<Self>) {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Changes the address. The stack has checked that it is one, and keeps it if this succeeds.
-    /// Process context, may sleep.
-    fn set_mac_address(_dev: &Device<Self>, _rtnl: &mut Rtnl, _addr: &MacAddress) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Changes the MTU, which is within the limits of the device; the driver sets the new one
-    /// ([`Device::set_mtu`]). Process context, may sleep.
-    fn change_mtu(_dev: &Device<Self>, _rtnl: &mut Rtnl, _mtu: u32) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Adds what the driver has counted. Any process context, perhaps under RCU: no sleep.
-    fn stats(_dev: &Device<Self>, _stats: &mut LinkStats<'_>) {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Takes away features that do not go together. Process context.
-    fn fix_features(_dev: &Device<Self>, _rtnl: &mut Rtnl, _features: Features) -> Features {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Turns features on and off; [`Device::features`] still are the old ones. Process context,
-    /// may sleep. If this fails the features stay as they are.
-    fn set_features(_dev: &Device<Self>, _rtnl: &mut Rtnl, _features: Features) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-}
-
-/// A frame that a queue is chosen for.
-///
-/// # Invariants
-///
-/// The pointer is a valid `struct sk_buff` as long as this exists.
-pub struct FrameToSend<'a> {
-    skb: NonNull<bindings::sk_buff>,
-    _borrowed: PhantomData<&'a ()>,
-}
-
-impl FrameToSend<'_> {
-    /// The hash of the frame's flow, computed if need be.
-    pub fn flow_hash(&self) -> u32 {
-        // SAFETY: By the type invariant the pointer is valid, and the frame is the stack's, which
-        // has asked for it.
-        unsafe { bindings::skb_get_hash(self.skb.as_ptr()) }
-    }
-
-    /// What kind of flow the frame is of.
-    pub fn flow(&self) -> ethtool::Flow {
-        // SAFETY: As above.
-        ethtool::Flow::from_raw(unsafe { bindings::skb_flow_kind(self.skb.as_ptr()) })
-    }
-
-    /// A hash of the frame's addresses, whatever its ports are.
-    pub fn address_hash(&self) -> u32 {
-        // SAFETY: As above.
-        unsafe { bindings::skb_address_hash(self.skb.as_ptr()) }
-    }
-}
 
 /// Numbers of queues of a device, at most.
 #[derive(Clone, Copy)]
@@ -224,8 +76,15 @@ pub struct Queues {
 struct Private<T> {
     refs: Refcount,
     registered: Atomic<bool>,
+    /// What polls each queue, as far as users are told.
+    pollers: rtnl::Cell<KVec<Option<KBox<dyn Poller>>>>,
     data: T,
 }
+
+/// An instance of NAPI that is kept.
+trait Poller: Send + Sync {}
+
+impl<P: Poll> Poller for Arc<Napi<P>> {}
 
 /// A network device with private data `T`.
 ///
@@ -265,7 +124,7 @@ impl<T: Operations> Device<T> {
 
     /// The C structure.
     #[inline]
-    pub(super) fn as_raw(&self) -> *mut bindings::net_device {
+    pub fn as_raw(&self) -> *mut bindings::net_device {
         self.0.get()
     }
 
@@ -355,13 +214,13 @@ impl<T: Operations> Device<T> {
     #[inline]
     pub fn features(&self) -> Features {
         // SAFETY: By the type invariant the pointer is valid. A word is read as a whole.
-        Features(unsafe { (&raw const (*self.as_raw()).features).read_volatile() })
+        Features::from_raw(unsafe { (&raw const (*self.as_raw()).features).read_volatile() })
     }
 
     /// The features that users can change.
     pub fn hw_features(&self, _rtnl: &Rtnl) -> Features {
         // SAFETY: By the type invariant the pointer is valid, and RTNL is held.
-        Features(unsafe { (*self.as_raw()).hw_features })
+        Features::from_raw(unsafe { (*self.as_raw()).hw_features })
     }
 
     /// Sets the features that users can change.
@@ -438,10 +297,60 @@ impl<T: Operations> Device<T> {
         // SAFETY: There are so many queues, as long as the device.
         let queue = unsafe { (*self.as_raw())._tx.add(usize::from(index)) };
 
-        Some(TxQueue {
-            queue: NonNull::new(queue)?,
-            _dev: PhantomData,
-        })
+        // SAFETY: As above.
+        Some(unsafe { TxQueue::from_raw(NonNull::new(queue)?) })
+    }
+
+    /// Tells users which instance polls a queue, in both directions, or that none does. The instance
+    /// is kept until another takes its place, or the device is unregistered.
+    ///
+    /// Process context. Fails with [`ENODEV`] if the device is not registered, with [`EINVAL`] if it
+    /// has no such queue, and with [`ENOMEM`].
+    pub fn set_poller<P: Poll<Device = T>>(
+        &self,
+        rtnl: &mut Rtnl,
+        queue: u16,
+        napi: Option<&Arc<Napi<P>>>,
+    ) -> Result {
+        // SAFETY: By the type invariant the pointer is valid; the numbers never change.
+        let (tx, rx) = unsafe {
+            (
+                (*self.as_raw()).num_tx_queues,
+                (*self.as_raw()).num_rx_queues,
+            )
+        };
+        if u32::from(queue) >= tx.min(rx) {
+            return Err(EINVAL);
+        }
+        if napi.is_some_and(|napi| napi.device().as_raw() != self.as_raw()) {
+            return Err(EINVAL);
+        }
+        if !self.private().registered.load(Acquire) {
+            return Err(ENODEV);
+        }
+        let kept: Option<KBox<dyn Poller>> = match napi {
+            Some(napi) => Some(KBox::new(napi.clone(), GFP_KERNEL)?),
+            None => None,
+        };
+        let pollers = self.private().pollers.get_mut(rtnl);
+        while pollers.len() <= usize::from(queue) {
+            pollers.push(None, GFP_KERNEL)?;
+        }
+        let raw = napi.map_or(null_mut(), |napi| napi.as_raw());
+
+        for direction in [
+            bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_TX,
+            bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_RX,
+        ] {
+            // SAFETY: The device is valid, has such a queue, and is registered, and RTNL is held.
+            // The instance is kept as long as the queue names it.
+            unsafe { bindings::netif_queue_set_napi(self.as_raw(), queue.into(), direction, raw) };
+        }
+        if let Some(place) = pollers.get_mut(usize::from(queue)) {
+            // Nobody is told of the old one any more.
+            *place = kept;
+        }
+        Ok(())
     }
 
     /// The other side is there: frames may be sent. Any context.
@@ -535,67 +444,6 @@ pub struct RxMode {
     pub broadcast: bool,
 }
 
-/// A queue of frames to be sent.
-///
-/// # Invariants
-///
-/// The pointer is a queue of a device that is valid as long as this exists.
-#[derive(Clone, Copy)]
-pub struct TxQueue<'a> {
-    queue: NonNull<bindings::netdev_queue>,
-    _dev: PhantomData<&'a ()>,
-}
-
-impl TxQueue<'_> {
-    /// Has the stack send nothing on this queue, until it is woken. Any context.
-    #[inline]
-    pub fn stop(&self) {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netif_tx_stop_queue(self.queue.as_ptr()) }
-    }
-
-    /// Has the stack send again. Any context.
-    #[inline]
-    pub fn wake(&self) {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netif_tx_wake_queue(self.queue.as_ptr()) }
-    }
-
-    /// Whether the driver has stopped the queue.
-    #[inline]
-    pub fn is_stopped(&self) -> bool {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netif_tx_queue_stopped(self.queue.as_ptr()) }
-    }
-
-    /// Whether the queue is stopped, by the driver or by the limit of bytes under way.
-    #[inline]
-    pub fn is_blocked(&self) -> bool {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netif_xmit_stopped(self.queue.as_ptr()) }
-    }
-
-    /// Counts bytes that are under way from now on (byte queue limits).
-    #[inline]
-    pub fn sent(&self, bytes: u32) {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netdev_tx_sent_queue(self.queue.as_ptr(), bytes) }
-    }
-
-    /// Counts what is not under way any more; no more than was counted by [`TxQueue::sent`].
-    #[inline]
-    pub fn completed(&self, packets: u32, bytes: u32) {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netdev_tx_completed_queue(self.queue.as_ptr(), packets, bytes) }
-    }
-
-    /// Nothing is under way. Only while nobody sends on the queue and nothing is completed.
-    pub fn reset(&self) {
-        // SAFETY: By the type invariant the pointer is valid.
-        unsafe { bindings::netdev_tx_reset_queue(self.queue.as_ptr()) }
-    }
-}
-
 /// A device that others cannot see yet.
 pub struct UnregisteredDevice<T: Operations>(ARef<Device<T>>);
 
@@ -626,12 +474,14 @@ impl<T: Operations> UnregisteredDevice<T> {
         unsafe {
             (&raw mut (*private).refs).write(Refcount::new(1));
             (&raw mut (*private).registered).write(Atomic::new(false));
+            (&raw mut (*private).pollers).write(rtnl::Cell::new(KVec::new()));
         }
 
         // SAFETY: The device is ours alone. The tables live as long as the driver's code.
         unsafe {
             (*dev).netdev_ops = &Vtable::<T>::OPERATIONS;
             (*dev).dev.parent = parent.as_raw();
+            (*dev).xdp_features = Vtable::<T>::XDP_FEATURES;
         }
         // SAFETY: As above.
         unsafe { bindings::netif_carrier_off(dev) };
@@ -701,12 +551,15 @@ impl<T: Operations> Drop for Registration<T> {
         if !self.0.private().registered.load(Acquire) {
             return;
         }
-        let rtnl = rtnl::lock();
+        let mut rtnl = rtnl::lock();
 
         // INVARIANT: Cleared before the parent is unbound, because this waits for RTNL.
         self.0.private().registered.store(false, Release);
         // SAFETY: The device is registered, and RTNL is held.
-        unsafe { bindings::unregister_netdevice_queue(self.0.as_raw(), core::ptr::null_mut()) };
+        unsafe { bindings::unregister_netdevice_queue(self.0.as_raw(), null_mut()) };
+        // Nobody asks about the queues any more. What is kept has references to the device.
+        let pollers = core::mem::take(self.0.private().pollers.get_mut(&mut rtnl));
+        drop(pollers);
         // Waits until nobody uses the device any more.
         drop(rtnl);
     }
@@ -716,225 +569,4 @@ impl<T: Operations> Drop for Registration<T> {
 pub fn ratelimit() -> bool {
     // SAFETY: This may be called in any context.
     unsafe { bindings::net_ratelimit() != 0 }
-}
-
-/// The C functions of the operations `T`.
-pub(super) struct Vtable<T>(PhantomData<T>);
-
-impl<T: Operations> Vtable<T> {
-    const OPERATIONS: bindings::net_device_ops = bindings::net_device_ops {
-        ndo_open: Some(Self::open),
-        ndo_stop: Some(Self::stop),
-        ndo_start_xmit: Some(Self::start_xmit),
-        ndo_select_queue: if T::HAS_SELECT_QUEUE {
-            Some(Self::select_queue)
-        } else {
-            None
-        },
-        ndo_set_rx_mode: if T::HAS_SET_RX_MODE {
-            Some(Self::set_rx_mode)
-        } else {
-            None
-        },
-        ndo_set_mac_address: if T::HAS_SET_MAC_ADDRESS {
-            Some(Self::set_mac_address)
-        } else {
-            None
-        },
-        ndo_validate_addr: Some(bindings::eth_validate_addr),
-        ndo_change_mtu: if T::HAS_CHANGE_MTU {
-            Some(Self::change_mtu)
-        } else {
-            None
-        },
-        ndo_get_stats64: if T::HAS_STATS {
-            Some(Self::get_stats64)
-        } else {
-            None
-        },
-        ndo_fix_features: if T::HAS_FIX_FEATURES {
-            Some(Self::fix_features)
-        } else {
-            None
-        },
-        ndo_set_features: if T::HAS_SET_FEATURES {
-            Some(Self::set_features)
-        } else {
-            None
-        },
-        ..pin_init::zeroed()
-    };
-
-    /// # Safety
-    ///
-    /// Only for the core, with RTNL held, for a device of type `T`.
-    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: By the safety requirements; the device is valid during the call.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: By the safety requirements; whoever has made the core call this has lent its
-        // token to the core.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        from_result(|| T::open(dev, &mut rtnl).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::open`].
-    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: As in `open()`.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        from_result(|| T::stop(dev, &mut rtnl).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// Only for the core, for a device of type `T`; `skb` is given to the driver.
-    unsafe extern "C" fn start_xmit(
-        skb: *mut bindings::sk_buff,
-        dev: *mut bindings::net_device,
-    ) -> bindings::netdev_tx_t {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        let Some(skb) = NonNull::new(skb) else {
-            return bindings::netdev_tx::NETDEV_TX_OK;
-        };
-        // SAFETY: By the safety requirements. Devices made here do not say that they can send
-        // memory that is no pages (`netmem_tx`).
-        let skb = unsafe { TxSkb::from_raw(skb) };
-        // SAFETY: We are in the transmit function.
-        let more = unsafe { bindings::netdev_xmit_more() };
-
-        match T::start_xmit(dev, skb, more) {
-            Transmit::Taken => bindings::netdev_tx::NETDEV_TX_OK,
-            Transmit::Busy(skb) => {
-                skb.into_raw();
-                bindings::netdev_tx::NETDEV_TX_BUSY
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Only for the core, for a device of type `T`.
-    unsafe extern "C" fn select_queue(
-        dev: *mut bindings::net_device,
-        skb: *mut bindings::sk_buff,
-        _subordinate: *mut bindings::net_device,
-    ) -> u16 {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        let Some(skb) = NonNull::new(skb) else {
-            return 0;
-        };
-        // INVARIANT: The frame is valid during the call.
-        let frame = FrameToSend {
-            skb,
-            _borrowed: PhantomData,
-        };
-        let queue = T::select_queue(dev, &frame);
-
-        // What the core does with a number that is too large is to complain.
-        match u32::from(queue).checked_rem(dev.tx_queues()) {
-            // CAST: No larger than `queue`.
-            Some(queue) => queue as u16,
-            None => 0,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Only for the core, for a device of type `T`.
-    unsafe extern "C" fn set_rx_mode(dev: *mut bindings::net_device) {
-        // SAFETY: As in `open()`.
-        T::set_rx_mode(unsafe { Device::<T>::from_raw(dev) });
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::open`]; `addr` is a `struct sockaddr`.
-    unsafe extern "C" fn set_mac_address(
-        dev: *mut bindings::net_device,
-        addr: *mut c_void,
-    ) -> c_int {
-        // SAFETY: As in `open()`.
-        let device = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: As in `open()`.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        from_result(|| {
-            // SAFETY: Both pointers are valid.
-            to_result(unsafe { bindings::eth_prepare_mac_addr_change(dev, addr) })?;
-
-            // SAFETY: By the safety requirements.
-            let data = unsafe { &raw const (*addr.cast::<bindings::sockaddr>()).sa_data };
-            // SAFETY: It has room for more than an address of an Ethernet device.
-            let mac: MacAddress = unsafe { data.cast::<MacAddress>().read_unaligned() };
-
-            T::set_mac_address(device, &mut rtnl, &mac)?;
-            // SAFETY: Both pointers are valid, and the change was prepared.
-            unsafe { bindings::eth_commit_mac_addr_change(dev, addr) };
-            Ok(0)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::open`].
-    unsafe extern "C" fn change_mtu(dev: *mut bindings::net_device, mtu: c_int) -> c_int {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: As in `open()`.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        from_result(|| T::change_mtu(dev, &mut rtnl, u32::try_from(mtu)?).map(|()| 0))
-    }
-
-    /// # Safety
-    ///
-    /// Only for the core, for a device of type `T`; `stats` is valid, and the caller's.
-    unsafe extern "C" fn get_stats64(
-        dev: *mut bindings::net_device,
-        stats: *mut bindings::rtnl_link_stats64,
-    ) {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: By the safety requirements.
-        let stats = unsafe { &mut *stats };
-
-        T::stats(dev, &mut LinkStats::new(stats));
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::open`].
-    unsafe extern "C" fn fix_features(
-        dev: *mut bindings::net_device,
-        features: bindings::netdev_features_t,
-    ) -> bindings::netdev_features_t {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: As in `open()`.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        T::fix_features(dev, &mut rtnl, Features::from_raw(features)).bits()
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::open`].
-    unsafe extern "C" fn set_features(
-        dev: *mut bindings::net_device,
-        features: bindings::netdev_features_t,
-    ) -> c_int {
-        // SAFETY: As in `open()`.
-        let dev = unsafe { Device::<T>::from_raw(dev) };
-        // SAFETY: As in `open()`.
-        let mut rtnl = unsafe { Rtnl::assume_held() };
-
-        from_result(|| T::set_features(dev, &mut rtnl, Features::from_raw(features)).map(|()| 0))
-    }
 }

@@ -4,15 +4,13 @@
 //!
 //! A driver has a [`Napi`] for each queue that it polls. Its data live in it. While polling is
 //! enabled, which an [`Enabled`] stands for, [`Napi::schedule`] makes the softirq call
-//! [`Poll::poll`], again and again until that says that it is [`Polled::Done`].
+//! [`Poll::poll`], again and again until that calls [`Polling::complete`].
 //!
 //! C source: [`net/core/dev.c`](srctree/net/core/dev.c)
 
 use super::{
-    device::{
-        Device,
-        Operations, //
-    },
+    device::Device,
+    operations::Operations,
     skb::RxSkb, //
 };
 use crate::{
@@ -35,6 +33,7 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     ops::Deref,
     ptr::NonNull, //
 };
@@ -47,21 +46,69 @@ pub trait Poll: Send + Sync + Sized + 'static {
     /// What only the poll function uses.
     type State: Send;
 
-    /// Does some of the work that there is, but no more than `budget` allows.
+    /// Does some of the work that there is, but no more than the budget allows, and ends with
+    /// [`Polling::again`] or [`Polling::complete`].
     ///
-    /// Softirq context, on one processor at a time; netpoll calls it with interrupts off and a
-    /// budget of 0, for completions of what was sent, and nothing else.
-    fn poll(this: &Napi<Self>, state: &mut Self::State, budget: &mut Budget) -> Polled;
+    /// Softirq context, on one processor at a time until [`Polling::complete`]; netpoll calls it
+    /// with interrupts off and a budget of 0, for completions of what was sent, and nothing else.
+    fn poll<'a>(this: &'a Napi<Self>, polling: Polling<'a, Self>) -> Polled<'a>;
 }
 
-/// What [`Poll::poll`] has come to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Polled {
+/// A call of [`Poll::poll`], as long as nobody else can poll the instance.
+pub struct Polling<'a, P: Poll> {
+    state: &'a mut P::State,
+    budget: Budget,
+}
+
+/// How a call of [`Poll::poll`] has ended. There is one for each [`Polling`], made of it.
+#[must_use]
+pub struct Polled<'a> {
+    result: c_int,
+    _of_poll: PhantomData<&'a mut ()>,
+}
+
+impl<'a, P: Poll> Polling<'a, P> {
+    /// What only the poll function uses, and how much it may do.
+    #[inline]
+    pub fn parts(&mut self) -> (&mut P::State, &mut Budget) {
+        (self.state, &mut self.budget)
+    }
+
+    /// There is more to do, now or when others had their turn: poll again.
+    #[inline]
+    pub fn again(self) -> Polled<'a> {
+        self.budget.flush();
+        Polled {
+            // CAST: It came as one.
+            result: self.budget.limit as c_int,
+            _of_poll: PhantomData,
+        }
+    }
+
     /// Nothing is left to do: poll again when somebody calls [`Napi::schedule`], or has called it
-    /// since this poll began.
-    Done,
-    /// There is more to do, now or when others had their turn.
-    Again,
+    /// since this poll began. If the budget is used up, this is the same as [`Polling::again`].
+    ///
+    /// From here on the instance may be polled on another processor. Returns whether interrupts
+    /// are to be allowed again; not if the instance will be polled without one: it was scheduled
+    /// meanwhile, somebody polls it in a loop, or a timer will.
+    #[inline]
+    pub fn complete(self) -> (Polled<'a>, bool) {
+        if self.budget.is_used() {
+            return (self.again(), false);
+        }
+        self.budget.flush();
+        let polled = Polled {
+            // CAST: Less than the limit, which came as one.
+            result: self.budget.used as c_int,
+            _of_poll: PhantomData,
+        };
+        // SAFETY: We are in the poll function of the instance, which has used less than it might,
+        // and whose state is not used any more: `self` has it, and is gone.
+        let idle =
+            unsafe { bindings::napi_complete_done(self.budget.napi.as_ptr(), polled.result) };
+
+        (polled, idle)
+    }
 }
 
 /// How many frames a poll may receive. Stands for being in the poll function of an instance.
@@ -69,6 +116,8 @@ pub struct Budget {
     napi: NonNull<bindings::napi_struct>,
     limit: u32,
     used: u32,
+    /// Frames were redirected, and wait to be flushed.
+    redirected: bool,
     _not_send: NotThreadSafe,
 }
 
@@ -88,6 +137,21 @@ impl Budget {
     #[inline]
     pub fn count(&mut self) {
         self.used = self.used.saturating_add(1);
+    }
+
+    /// A frame was redirected by a program.
+    #[inline]
+    pub(super) fn redirected(&mut self) {
+        self.redirected = true;
+    }
+
+    /// Sends what was redirected on its way.
+    #[inline]
+    fn flush(&self) {
+        if self.redirected {
+            // SAFETY: We are in the poll function that has redirected it.
+            unsafe { bindings::xdp_do_flush() }
+        }
     }
 
     /// Makes a buffer for a frame of so many bytes; [`None`] if there is no memory.
@@ -177,6 +241,12 @@ impl<P: Poll> Napi<P> {
             },
             dev,
         })
+    }
+
+    /// The C structure.
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::napi_struct {
+        self.raw.get()
     }
 
     /// The device that this is an instance of.
@@ -282,25 +352,17 @@ unsafe extern "C" fn poll_callback<P: Poll>(
     let Some(raw) = NonNull::new(raw) else {
         return 0;
     };
-    let mut budget = Budget {
+    let budget = Budget {
         napi: raw,
         limit: u32::try_from(limit).unwrap_or(0),
         used: 0,
+        redirected: false,
         _not_send: NotThreadSafe,
     };
 
-    // SAFETY: NAPI calls this on one processor at a time, and nobody else accesses the state.
+    // SAFETY: NAPI calls this on one processor at a time, until `Polling::complete()`, which gives
+    // up the state; and nobody else accesses it.
     let state = unsafe { &mut *napi.state.get() };
 
-    let polled = P::poll(napi, state, &mut budget);
-    if polled == Polled::Again || budget.is_used() {
-        return limit;
-    }
-
-    // CAST: Less than `limit`.
-    let used = budget.used as c_int;
-    // SAFETY: We are in the poll function of the instance, which has used less than it might, and
-    // does not use its state any more. From now on it may be called on another processor.
-    unsafe { bindings::napi_complete_done(raw.as_ptr(), used) };
-    used
+    P::poll(napi, Polling { state, budget }).result
 }

@@ -8,7 +8,11 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
-use super::napi::Budget;
+use super::{
+    device::Device,
+    napi::Budget,
+    operations::Operations, //
+};
 use crate::{
     bindings,
     error::to_result,
@@ -81,8 +85,8 @@ pub struct Segment {
 ///
 /// # Invariants
 ///
-/// The pointer is a valid `struct sk_buff` that is owned by this object, and that was given to a
-/// driver by `ndo_start_xmit`: all of its fragments are pages.
+/// The pointer is a valid `struct sk_buff` that is owned by this object. Its data begin with an
+/// Ethernet header, and all of its fragments are pages.
 #[must_use = "a frame is consumed, dropped with a reason, or given back"]
 pub struct TxSkb(NonNull<bindings::sk_buff>);
 
@@ -97,7 +101,8 @@ impl TxSkb {
     ///
     /// # Safety
     ///
-    /// `skb` must be a valid frame that was given to `ndo_start_xmit`, and now is the caller's.
+    /// `skb` must be a valid frame that is the caller's, with its Ethernet header, and without
+    /// fragments that are no pages.
     #[inline]
     pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: By the safety requirements.
@@ -582,6 +587,24 @@ impl RxSkb {
     pub fn set_queue(&mut self, queue: u16) {
         // SAFETY: By the type invariant the pointer is valid.
         unsafe { bindings::skb_record_rx_queue(self.as_raw(), queue) }
+    }
+
+    /// Makes a frame to be sent of it, on `dev`; [`None`] if it is shorter than an Ethernet header.
+    pub(super) fn into_tx<T: Operations>(self, dev: &Device<T>) -> Option<TxSkb> {
+        if self.len() < ETH_HLEN {
+            return None;
+        }
+        let skb = NonNull::new(self.into_raw())?;
+
+        // SAFETY: The frame has a whole Ethernet header, which is taken off here, and put back. All
+        // of it is linear.
+        unsafe {
+            (*skb.as_ptr()).__bindgen_anon_4.headers.as_mut().protocol =
+                bindings::eth_type_trans(skb.as_ptr(), dev.as_raw());
+            bindings::skb_push(skb.as_ptr(), bindings::ETH_HLEN);
+        }
+        // SAFETY: The frame is ours, and has no fragments.
+        Some(unsafe { TxSkb::from_raw(skb) })
     }
 
     /// Whether the frame is for all, or for a group.

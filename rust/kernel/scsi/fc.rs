@@ -7,23 +7,94 @@
 //!
 //! C header: [`include/scsi/scsi_transport_fc.h`](srctree/include/scsi/scsi_transport_fc.h)
 
-use super::host::Template;
+use super::Template;
 use crate::{
     bindings,
-    prelude::*, //
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLockIrq, //
+    }, //
 };
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
 
-/// The names of an adapter.
+/// World wide names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wwns {
+    node: u64,
+    port: u64,
+}
+
+/// Names, and where the transport shows them.
+struct State {
+    wwns: Wwns,
+    /// The attributes of the host, while it is registered.
+    attributes: Option<NonNull<bindings::fc_host_attrs>>,
+}
+
+// SAFETY: Any thread may write the attributes: while they are here they are valid.
+unsafe impl Send for State {}
+
+/// The names of an adapter, which may change while it is registered.
+#[pin_data]
 pub struct Names {
-    /// World wide name of the node.
-    pub node: u64,
-    /// World wide name of the port.
-    pub port: u64,
+    #[pin]
+    state: SpinLockIrq<State>,
+}
+
+impl Names {
+    /// Names of an adapter: the world wide names of its node and of its port.
+    pub fn new(node: u64, port: u64) -> impl PinInit<Self> {
+        pin_init!(Self {
+            state <- new_spinlock_irq!(State {
+                wwns: Wwns { node, port },
+                attributes: None,
+            }),
+        })
+    }
+
+    /// The adapter has other names from now on. Any context.
+    pub fn set(&self, node: u64, port: u64) {
+        let mut state = self.state.lock();
+
+        state.wwns = Wwns { node, port };
+        state.show();
+    }
+
+    /// Shows the names there from now on.
+    ///
+    /// # Safety
+    ///
+    /// They must be valid, until this is called again or [`Names::hide`] is.
+    unsafe fn show(&self, attributes: NonNull<bindings::fc_host_attrs>) {
+        let mut state = self.state.lock();
+
+        state.attributes = Some(attributes);
+        state.show();
+    }
+
+    /// Shows them nowhere from now on.
+    fn hide(&self) {
+        self.state.lock().attributes = None;
+    }
+}
+
+impl State {
+    fn show(&self) {
+        let Some(attributes) = self.attributes else {
+            return;
+        };
+        // SAFETY: They are valid while they are here, and nobody else writes these. Readers, of
+        // files in sysfs, read one of them.
+        unsafe {
+            (&raw mut (*attributes.as_ptr()).node_name).write_volatile(self.wwns.node);
+            (&raw mut (*attributes.as_ptr()).port_name).write_volatile(self.wwns.port);
+        }
+    }
 }
 
 /// The transport of one host.
@@ -131,6 +202,7 @@ impl<T: Template> Drop for Transport<T> {
 pub(super) struct RemotePort<T: Template> {
     shost: NonNull<bindings::Scsi_Host>,
     port: NonNull<bindings::fc_rport>,
+    names: Arc<Names>,
     _hosts: PhantomData<fn() -> T>,
 }
 
@@ -144,26 +216,30 @@ impl<T: Template> RemotePort<T> {
     ///
     /// The host must be registered with a [`Transport`], and stay so as long as this exists.
     #[inline]
-    pub(super) unsafe fn new(shost: NonNull<bindings::Scsi_Host>, names: Names) -> Result<Self> {
-        // SAFETY: By the safety requirements; the transport's data of a host are these.
-        let attributes = unsafe { (*shost.as_ptr()).shost_data }.cast::<bindings::fc_host_attrs>();
-        // SAFETY: As above; no one reads more than one of them at a time.
-        unsafe {
-            (*attributes).node_name = names.node;
-            (*attributes).port_name = names.port;
-        }
-
+    pub(super) unsafe fn new(
+        shost: NonNull<bindings::Scsi_Host>,
+        names: Arc<Names>,
+    ) -> Result<Self> {
         let mut ids = bindings::fc_rport_identifiers {
             roles: bindings::FC_PORT_ROLE_FCP_DUMMY_INITIATOR,
             ..pin_init::zeroed()
         };
         // SAFETY: The host is registered.
         let port = unsafe { bindings::fc_remote_port_add(shost.as_ptr(), 0, &mut ids) };
+        let port = NonNull::new(port).ok_or(ENOMEM)?;
+
+        // SAFETY: By the safety requirements; the transport's data of a host are these.
+        let attributes = unsafe { (*shost.as_ptr()).shost_data }.cast::<bindings::fc_host_attrs>();
+        if let Some(attributes) = NonNull::new(attributes) {
+            // SAFETY: They are the host's, which stays registered until `self` hides them.
+            unsafe { names.show(attributes) };
+        }
 
         // INVARIANT: By the safety requirements.
         Ok(Self {
             shost,
-            port: NonNull::new(port).ok_or(ENOMEM)?,
+            port,
+            names,
             _hosts: PhantomData,
         })
     }
@@ -172,6 +248,7 @@ impl<T: Template> RemotePort<T> {
 impl<T: Template> Drop for RemotePort<T> {
     #[inline]
     fn drop(&mut self) {
+        self.names.hide();
         // SAFETY: By the type invariant.
         unsafe { bindings::fc_remote_port_delete(self.port.as_ptr()) };
         // SAFETY: As above. This waits for the end of the port.
