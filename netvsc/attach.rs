@@ -12,6 +12,7 @@ use crate::{
         ReceiveBuffer,
         SendBuffer, //
     },
+    control,
     nic::{
         max_queues,
         Nic, //
@@ -26,7 +27,10 @@ use crate::{
         self,
         Capabilities, //
     },
-    queue::Session,
+    queue::{
+        Queue,
+        Session, //
+    },
     rndis::{
         self,
         filter,
@@ -176,13 +180,9 @@ fn handshake(
     dev_dbg!(parent, "NVSP version {:#x}\n", version.0);
 
     if version != Version::V1 {
-        session
-            .writer()
-            .send(Message::ndis_config(version, wanted.frame).bytes())?;
+        control::tell(session, &Message::ndis_config(version, wanted.frame))?;
     }
-    session
-        .writer()
-        .send(Message::ndis_version(version).bytes())?;
+    control::tell(session, &Message::ndis_version(version))?;
     share_receive_buffer(parent, attached, session, wanted.receive)
         .inspect_err(|error| dev_err!(parent, "no receive buffer: {:?}\n", error))?;
     share_send_buffer(parent, attached, session, wanted.send)
@@ -295,6 +295,8 @@ fn ask(attached: &Attached, session: &Session, version: Version, wanted: &Wanted
         let more = attached.capacity().min(rss.queues) - 1;
 
         if more > 0 {
+            // Offers may come before the answer does.
+            attached.grant(more);
             let answer = answers.exchange(session, &Message::sub_channels(more))?;
             // A host that grants more than it was asked for grants nothing that makes sense.
             facts.granted = nvsp::granted(answer.bytes())
@@ -334,12 +336,10 @@ fn disconnect(dev: &Device<Nic>, attached: Arc<Attached>) {
     if let Ok(session) = attached.primary() {
         // The host does not answer; closing the channel says the same.
         if attached.receive_sections().is_some() {
-            let _ = session
-                .writer()
-                .send(Message::revoke_receive_buffer().bytes());
+            let _ = control::tell(session, &Message::revoke_receive_buffer());
         }
         if attached.send_sections().is_some() {
-            let _ = session.writer().send(Message::revoke_send_buffer().bytes());
+            let _ = control::tell(session, &Message::revoke_send_buffer());
         }
     }
     attached.close();
@@ -512,6 +512,9 @@ pub(crate) fn detach(dev: &Device<Nic>, rtnl: &mut Rtnl) {
         let _ = drain(dev, &attached);
     }
     dev.detach(rtnl);
+    for index in 0..max_queues() {
+        let _ = dev.set_poller::<Queue>(rtnl, index, None);
+    }
     if let Ok(session) = attached.primary() {
         let _ = attached.answers.halt(session);
         let _ = drain(dev, &attached);

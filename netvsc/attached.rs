@@ -81,6 +81,11 @@ impl OpenQueue {
         &self.napi
     }
 
+    /// A reference that can be kept.
+    pub(crate) fn napi_ref(&self) -> &Arc<Napi<Queue>> {
+        self.napi.napi()
+    }
+
     /// Whether this is the one that is polled.
     #[inline]
     pub(crate) fn is(&self, napi: &Napi<Queue>) -> bool {
@@ -136,7 +141,7 @@ impl Attached {
         for index in 0..queues {
             places.push(SetOnce::new(), GFP_KERNEL)?;
             let queue = Queue::new(parent.as_ref(), index)?;
-            let napi = Napi::new(dev.clone(), Receiver::new()?, queue);
+            let napi = Napi::new(dev.clone(), Receiver::new(dev.clone(), index)?, queue);
 
             prepared.push(Arc::pin_init(napi, GFP_KERNEL)?, GFP_KERNEL)?;
         }

@@ -17,6 +17,7 @@ use crate::{
         Frame,
         Pending, //
     },
+    trace, //
 };
 use kernel::{
     net::{
@@ -89,7 +90,7 @@ impl Batch {
         dev: &Device<Nic>,
         attached: &Attached,
         open: &OpenQueue,
-        queue: &TxQueue<'_>,
+        queue: Option<&TxQueue<'_>>,
     ) {
         if let Err((_, this)) = self.post(open, queue) {
             dev.counters.tx_no_space.inc();
@@ -99,7 +100,11 @@ impl Batch {
 
     /// Sends the batch; on error it is given back.
     #[inline]
-    pub(crate) fn post(self, open: &OpenQueue, queue: &TxQueue<'_>) -> Result<(), (Error, Self)> {
+    pub(crate) fn post(
+        self,
+        open: &OpenQueue,
+        queue: Option<&TxQueue<'_>>,
+    ) -> Result<(), (Error, Self)> {
         let shape = Shape {
             ranges: 0,
             pages: 0,
@@ -115,8 +120,9 @@ impl Batch {
         if let Err(error) = packet.payload(message.bytes()) {
             return Err((error, self));
         }
+        trace::nvsp_send_pkt(&open.session, &message);
         // Before the host can complete it.
-        queue.sent(self.bytes);
+        let sent = queue.map(|queue| queue.sent(self.bytes));
         packet.commit(
             Pending::Frame(Frame {
                 skb: self.skb,
@@ -124,6 +130,7 @@ impl Batch {
                 _header: None,
                 packets: self.count,
                 bytes: self.bytes,
+                sent,
             }),
             true,
         );

@@ -20,6 +20,7 @@ use crate::{
         self,
         Request, //
     },
+    trace, //
 };
 use kernel::{
     alloc::KVec,
@@ -83,6 +84,12 @@ struct Inner {
     waiting: KVec<Waiting>,
 }
 
+/// Tells the host something that it does not answer. Any context.
+pub(crate) fn tell(session: &Session, message: &nvsp::Message) -> Result {
+    trace::nvsp_send(session, message);
+    session.writer().send(message.bytes())
+}
+
 /// Who waits for what.
 #[pin_data]
 pub(crate) struct Answers {
@@ -127,6 +134,7 @@ impl Answers {
             let Some(pending) = request.take() else {
                 return true;
             };
+            trace::nvsp_send(session, message);
             match session.writer().request(message.bytes(), pending) {
                 Ok(()) => true,
                 Err((EAGAIN, pending)) => {
@@ -255,6 +263,8 @@ impl Answers {
         let len = u32::try_from(message.len())?;
         let mut slot = None;
 
+        trace::rndis_send(session.handler().0.device(), message);
+
         // Given back when the host has completed the message, which it does not do at once.
         session.wait(PATIENCE, || {
             slot = Lent::take(&self.messages);
@@ -300,6 +310,7 @@ impl Answers {
         {
             return Err((error, slot));
         }
+        trace::nvsp_send_pkt(session, &message);
         packet.commit(Pending::Control { slot, id }, false);
         Ok(())
     }

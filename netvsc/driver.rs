@@ -13,6 +13,7 @@ use crate::{
         Nic, //
     },
     nvsp::Version,
+    parameters,
     queues, //
 };
 use kernel::{
@@ -28,7 +29,6 @@ use kernel::{
         Queues,
         UnregisteredDevice, //
     },
-    pr_info_once,
     prelude::*,
     sync::{
         aref::ARef,
@@ -41,20 +41,11 @@ use kernel::{
     },
 };
 
-/// Pages of each ring, at least.
-const MIN_RING: u32 = 64;
-/// Pages of the host.
-const PAGE: usize = 4096;
-
 /// Limits of the MTU: those of IPv4, and what the header of a frame leaves of 64 KiB.
 const MIN_MTU: u32 = 68;
 const MAX_MTU: u32 = 65535 - 14;
 /// For version 1, which knows of no larger frames.
 const STANDARD_MTU: u32 = 1500;
-
-/// Which messages are printed if the parameter does not say (`NETIF_MSG_*`): of the driver, of
-/// probe, of the link, of bringing the interface up and down, and errors of both directions.
-const DEFAULT_MESSAGES: u32 = 0x1 | 0x2 | 0x4 | 0x10 | 0x20 | 0x40 | 0x80;
 
 kernel::vmbus_device_table!(
     VMBUS_TABLE,
@@ -78,32 +69,18 @@ pub(crate) struct Data {
 
 pub(crate) struct Driver;
 
-/// Bytes of each ring.
-fn ring() -> usize {
-    let pages = crate::module_parameters::ring_size.value();
-
-    if pages < MIN_RING {
-        pr_info_once!("Increased ring_size to {} (min allowed)\n", MIN_RING);
-    }
-    pages.clamp(MIN_RING, 1 << 16) as usize * PAGE
-}
-
-/// Which messages are printed.
-fn messages() -> u32 {
-    match crate::module_parameters::debug.value() {
-        level @ 0..=31 => (1 << level) - 1,
-        32 => u32::MAX,
-        _ => DEFAULT_MESSAGES,
-    }
-}
-
 impl Data {
     fn new(parent: &vmbus::Device<Bound>) -> Result<Self> {
+        // Frames that stay where they are would have to be copied to memory that the host sees.
+        if vmbus::is_isolated() {
+            dev_err!(parent, "isolated guests are not supported\n");
+            return Err(ENODEV);
+        }
         let queues = u32::from(max_queues());
-        let config = Config::new(ring());
+        let config = Config::new(parameters::ring());
         let wanted = config.wanted(STANDARD_MTU, true);
         let deferred = Deferred::new()?;
-        let nic = Nic::new(parent, deferred.clone(), config, messages())?;
+        let nic = Nic::new(parent, deferred.clone(), config, parameters::messages())?;
         let queues = Queues {
             tx: queues,
             rx: queues,

@@ -41,8 +41,11 @@ use kernel::{
 /// How long sub-channels may take to come.
 const PATIENCE: Delta = Delta::from_secs(60);
 
+/// Where a figure of the card is.
+type OfCard = fn(&Nic) -> &Counter;
+
 /// The figures of the card.
-const OF_CARD: [(&str, fn(&Nic) -> &Counter); 11] = [
+const OF_CARD: [(&str, OfCard); 11] = [
     ("tx_scattered", |nic| &nic.counters.tx_scattered),
     ("tx_no_memory", |nic| &nic.counters.tx_no_memory),
     ("tx_no_space", |nic| &nic.counters.tx_no_space),
@@ -140,13 +143,17 @@ impl Operations for Nic {
                 return;
             };
 
-            figures.push(stats.tx_packets.get());
-            figures.push(stats.tx_bytes.get());
-            figures.push(0);
-            figures.push(stats.rx_packets.get());
-            figures.push(stats.rx_bytes.get());
-            for _ in 0..3 {
-                figures.push(0);
+            for counter in [
+                &stats.tx_packets,
+                &stats.tx_bytes,
+                &stats.xdp_xmit,
+                &stats.rx_packets,
+                &stats.rx_bytes,
+                &stats.xdp_drop,
+                &stats.xdp_redirect,
+                &stats.xdp_tx,
+            ] {
+                figures.push(counter.get());
             }
         }
         // A queue's frames are those of the processor that the host interrupts for it now.

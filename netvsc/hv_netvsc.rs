@@ -21,12 +21,15 @@ mod link;
 mod nic;
 mod nvsp;
 mod offloads;
+mod parameters;
 mod queue;
 mod queues;
 mod receive;
 mod rndis;
 mod rss;
+mod trace;
 mod transmit;
+mod xdp;
 
 use driver::Driver;
 
@@ -36,14 +39,4 @@ kernel::module_vmbus_driver! {
     authors: ["The hvrust developers"],
     description: "Microsoft Hyper-V network driver",
     license: "GPL",
-    params: {
-        ring_size: u32 {
-            default: 128,
-            description: "Ring buffer size (# of 4K pages)",
-        },
-        debug: i32 {
-            default: -1,
-            description: "Debug level (0=none,...,16=all)",
-        },
-    },
 }

@@ -28,7 +28,12 @@ use kernel::{
             Counter,
             LinkStats, //
         },
+        xdp::{
+            Program,
+            Redirected, //
+        },
         Device,
+        ExtAck,
         Feature,
         Features,
         FrameToSend,
@@ -58,6 +63,12 @@ pub(crate) struct QueueStats {
     pub(crate) rx_bytes: Counter,
     /// For a group, or for all.
     pub(crate) rx_multicast: Counter,
+    /// What programs have done with received frames.
+    pub(crate) xdp_drop: Counter,
+    pub(crate) xdp_redirect: Counter,
+    pub(crate) xdp_tx: Counter,
+    /// Frames that were redirected to this card.
+    pub(crate) xdp_xmit: Counter,
 }
 
 /// What is counted for the card; the names are those that ethtool shows.
@@ -82,6 +93,8 @@ pub(crate) struct Nic {
     hv: ARef<vmbus::Device>,
     pub(crate) attached: Slot<Attached>,
     pub(crate) deferred: Arc<Deferred>,
+    /// What looks at received frames before the stack does.
+    pub(crate) program: Slot<ARef<Program>>,
     /// How the card is to be set up.
     pub(crate) config: rtnl::Cell<Config>,
     /// The driver is being unbound: nothing is set up any more.
@@ -115,6 +128,7 @@ impl Nic {
             hv: parent.into(),
             attached: Slot::new(),
             deferred,
+            program: Slot::new(),
             config: rtnl::Cell::new(config),
             removed: rtnl::Cell::new(false),
             link: LinkState::new(),
@@ -185,6 +199,7 @@ impl Operations for Nic {
     fn change_mtu(dev: &Device<Self>, rtnl: &mut Rtnl, mtu: u32) -> Result {
         let before = dev.mtu();
 
+        crate::xdp::check_mtu(dev, mtu)?;
         attach::reattach(
             dev,
             rtnl,
@@ -201,6 +216,23 @@ impl Operations for Nic {
         }
         stats.tx_dropped(dev.tx_dropped.get());
         stats.rx_errors(dev.rx_errors.get());
+    }
+
+    fn fix_features(dev: &Device<Self>, _rtnl: &mut Rtnl, features: Features) -> Features {
+        crate::xdp::fix_features(dev, features)
+    }
+
+    fn set_xdp(
+        dev: &Device<Self>,
+        rtnl: &mut Rtnl,
+        program: Option<&Program>,
+        ack: &mut ExtAck<'_>,
+    ) -> Result {
+        crate::xdp::set(dev, rtnl, program, ack)
+    }
+
+    fn xdp_xmit(dev: &Device<Self>, frames: &mut Redirected<'_>) {
+        crate::xdp::xmit(dev, frames);
     }
 
     fn set_features(dev: &Device<Self>, rtnl: &mut Rtnl, features: Features) -> Result {

@@ -4,10 +4,7 @@
 //! frames, completions and news.
 
 use crate::{
-    attached::{
-        Attached,
-        OpenQueue, //
-    },
+    attached::Attached,
     batch::Batch,
     lent::{
         Lent,
@@ -15,7 +12,11 @@ use crate::{
     },
     nic::Nic,
     nvsp,
-    receive::Receiver, //
+    receive::{
+        self,
+        Receiver, //
+    },
+    trace, //
 };
 use kernel::{
     dev_err,
@@ -25,13 +26,16 @@ use kernel::{
             Budget,
             Napi,
             Poll,
-            Polled, //
+            Polled,
+            Polling, //
         },
         skb::{
             DropReason,
             TxSkb, //
         },
-        Device, //
+        Completions,
+        Device,
+        Sent, //
     },
     new_spinlock,
     prelude::*,
@@ -43,6 +47,7 @@ use kernel::{
     vmbus::{
         self,
         Incoming,
+        Reader,
         SubChannel, //
     }, //
 };
@@ -81,6 +86,8 @@ pub(crate) struct Frame {
     pub(crate) _header: Option<Slot>,
     pub(crate) packets: u32,
     pub(crate) bytes: u32,
+    /// What is counted for the queue of the stack that they were in.
+    pub(crate) sent: Option<Sent>,
 }
 
 impl vmbus::Request for Pending {
@@ -136,53 +143,76 @@ impl Queue {
     }
 }
 
-/// What one poll has completed.
-#[derive(Default)]
-struct Done {
-    packets: u32,
-    bytes: u32,
-}
-
 impl Poll for Queue {
     type Device = Nic;
     type State = Receiver;
 
-    fn poll(this: &Napi<Self>, state: &mut Receiver, budget: &mut Budget) -> Polled {
+    fn poll<'a>(this: &'a Napi<Self>, mut polling: Polling<'a, Self>) -> Polled<'a> {
         let guard = rcu::read_lock();
         let dev = this.device();
 
         // Netpoll, which must not receive. What was sent is completed by the next poll.
-        if budget.is_used() {
-            return Polled::Again;
+        if polling.parts().1.is_used() {
+            return polling.again();
         }
         // None while the first channel is being opened; who opens it schedules us again.
         let Some(attached) = dev.attached.load(&guard) else {
-            return Polled::Done;
+            return polling.complete().0;
         };
         let Some(open) = attached.queue(this.index).filter(|open| open.is(this)) else {
-            return Polled::Done;
+            return polling.complete().0;
         };
-        poll(dev, &attached, open, state, budget)
+        let program = dev.program.load(&guard);
+        let on = receive::Polled {
+            dev,
+            attached: &attached,
+            open,
+            queue: this.index,
+            program: program.as_ref().map(|program| &***program),
+        };
+
+        poll(&on, polling)
     }
 }
 
-fn poll(
-    dev: &Device<Nic>,
-    attached: &Attached,
-    open: &OpenQueue,
+fn poll<'a>(on: &receive::Polled<'_>, mut polling: Polling<'a, Queue>) -> Polled<'a> {
+    // Somebody is closing the session, or still ends the poll before this one, and polls again.
+    let Some(mut reader) = on.open.session.reader() else {
+        return polling.complete().0;
+    };
+    let (state, budget) = polling.parts();
+
+    if work(on, &mut reader, state, budget) {
+        return polling.again();
+    }
+    // First this: an interrupt that comes as soon as they are allowed has to be able to schedule
+    // the next poll.
+    let (polled, idle) = polling.complete();
+    if idle && reader.finish() == Ok(true) {
+        on.open.napi().schedule();
+    }
+    polled
+}
+
+/// Does what a poll does. Returns whether there is more to do.
+#[inline]
+fn work(
+    on: &receive::Polled<'_>,
+    reader: &mut Reader<'_, Pending>,
     state: &mut Receiver,
     budget: &mut Budget,
-) -> Polled {
-    let session = &open.session;
-    let writer = session.writer();
+) -> bool {
+    let receive::Polled {
+        dev,
+        attached,
+        open,
+        ..
+    } = *on;
+    let writer = open.session.writer();
     let queue: &Queue = open.napi();
-    let mut done = Done::default();
+    let queue_of_stack = dev.tx_queue(queue.index);
+    let mut done = queue_of_stack.map(|queue| queue.completions());
     let mut completions = 0;
-
-    // Somebody is closing the session.
-    let Some(mut reader) = session.reader() else {
-        return Polled::Done;
-    };
     let mut again = !state.complete_late(dev, writer);
 
     while !again {
@@ -197,8 +227,9 @@ fn poll(
                 ranges,
                 payload,
             })) => {
+                trace::nvsp_recv(dev, &open.session, payload);
                 let status = if pageset == nvsp::RECEIVE_BUFFER_ID && nvsp::is_rndis(payload) {
-                    state.receive(dev, attached, queue.index, ranges, budget)
+                    state.receive(on, ranges, budget)
                 } else {
                     nvsp::FAIL
                 };
@@ -206,10 +237,12 @@ fn poll(
             }
             Ok(Some(Incoming::Completion { request, payload })) => {
                 completions += 1;
+                trace::nvsp_recv(dev, &open.session, payload);
                 completed(dev, attached, queue, request, payload, &mut done, budget);
             }
             Ok(Some(Incoming::Data { payload, .. })) => {
                 completions += 1;
+                trace::nvsp_recv(dev, &open.session, payload);
                 if let Some(table) = nvsp::send_table(attached.version(), payload) {
                     dev.send_table.set(&table);
                     dev.send_table.translate(attached);
@@ -231,22 +264,15 @@ fn poll(
         }
     }
 
-    if let Some(queue_of_stack) = dev.tx_queue(queue.index) {
-        if done.packets != 0 {
-            queue_of_stack.completed(done.packets, done.bytes);
-        }
+    // Counted before the queue is woken.
+    drop(done);
+    if let Some(queue_of_stack) = queue_of_stack {
         // The host may have made room without completing anything.
         attached.wake(dev, &queue_of_stack, open);
     }
     writer.flush();
 
-    if again {
-        return Polled::Again;
-    }
-    match reader.finish() {
-        Ok(true) => Polled::Again,
-        _ => Polled::Done,
-    }
+    again
 }
 
 /// The host has completed what we sent.
@@ -256,7 +282,7 @@ fn completed(
     queue: &Queue,
     request: Pending,
     payload: &[u8],
-    done: &mut Done,
+    done: &mut Option<Completions<'_>>,
     budget: &Budget,
 ) {
     match request {
@@ -284,8 +310,9 @@ fn completed(
                 stats.tx_packets.add(frame.packets.into());
                 stats.tx_bytes.add(frame.bytes.into());
             }
-            done.packets = done.packets.saturating_add(frame.packets);
-            done.bytes = done.bytes.saturating_add(frame.bytes);
+            if let (Some(done), Some(sent)) = (done, frame.sent) {
+                done.add(sent);
+            }
             frame.skb.consume_polled(budget);
         }
     }

@@ -167,6 +167,10 @@ pub(crate) fn changed(dev: &Device<Nic>, rtnl: &mut Rtnl) {
         dev_err!(dev.hv(), "cannot use {} queues\n", opened);
         return;
     }
+    for (index, open) in (0..).zip(attached.open_queues()) {
+        // Users are not told then, and that is all.
+        let _ = dev.set_poller(rtnl, index, Some(open.napi_ref()));
+    }
     // With all of them: a host that is told twice forgets what it had in between.
     if opened == attached.promised() && opened > 1 {
         if let Err(error) = rss::apply(dev, rtnl, &attached) {

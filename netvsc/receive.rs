@@ -6,14 +6,23 @@
 //! then; the data of a frame are copied straight into its socket buffer, and looked at there.
 
 use crate::{
-    attached::Attached,
+    attached::{
+        Attached,
+        OpenQueue, //
+    },
+    buffers::ReceiveBuffer,
     bytes::u32_at,
     info::Received,
     link,
     nic::Nic,
     nvsp,
     queue::Pending,
-    rndis, //
+    rndis,
+    trace::{
+        self,
+        Aligned, //
+    },
+    transmit, //
 };
 use kernel::{
     alloc::KVec,
@@ -23,11 +32,20 @@ use kernel::{
     },
     net::{
         napi::Budget,
-        skb::ETH_HLEN,
+        skb::{
+            RxSkb,
+            ETH_HLEN, //
+        },
+        xdp::{
+            Program,
+            RxQueue,
+            Verdict, //
+        },
         Device,
         Feature, //
     },
     prelude::*,
+    sync::aref::ARef,
     vmbus::{
         Owed,
         Ranges,
@@ -59,16 +77,29 @@ pub(crate) struct Receiver {
     info: Received,
     /// Where per-packet information is read.
     scratch: KVec<u8>,
+    /// Where programs look at frames.
+    xdp: RxQueue<Nic>,
+}
+
+/// What a poll function is polling.
+pub(crate) struct Polled<'a> {
+    pub(crate) dev: &'a Device<Nic>,
+    pub(crate) attached: &'a Attached,
+    pub(crate) open: &'a OpenQueue,
+    pub(crate) queue: u16,
+    /// What looks at frames before the stack does.
+    pub(crate) program: Option<&'a Program>,
 }
 
 impl Receiver {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(dev: ARef<Device<Nic>>, queue: u16) -> Result<Self> {
         Ok(Self {
             late: KVec::with_capacity(MAX_LATE, GFP_KERNEL)?,
             fragments: KVec::with_capacity(nvsp::MAX_RANGES, GFP_KERNEL)?,
             total: 0,
             info: Received::default(),
             scratch: KVec::from_elem(0, MAX_INFO, GFP_KERNEL)?,
+            xdp: RxQueue::new(dev, queue)?,
         })
     }
 
@@ -107,13 +138,11 @@ impl Receiver {
     /// Receives the messages of a packet. Returns the status that the host is told.
     pub(crate) fn receive(
         &mut self,
-        dev: &Device<Nic>,
-        attached: &Attached,
-        queue: u16,
+        on: &Polled<'_>,
         ranges: Ranges<'_>,
         budget: &mut Budget,
     ) -> u32 {
-        let Some(buffer) = attached.receive.as_ref() else {
+        let Some(buffer) = on.attached.receive.as_ref() else {
             return nvsp::FAIL;
         };
         let mut status = nvsp::SUCCESS;
@@ -121,12 +150,12 @@ impl Receiver {
         for (at, len) in ranges.iter() {
             budget.count();
             let received = match buffer.get(at, len) {
-                Some(message) => self.message(dev, attached, queue, at, message, budget),
+                Some(message) => self.message(on, at, message, budget),
                 None => Err(ERANGE),
             };
             if received.is_err() {
                 self.fragments.clear();
-                dev.rx_errors.inc();
+                on.dev.rx_errors.inc();
                 status = nvsp::FAIL;
             }
         }
@@ -142,30 +171,31 @@ impl Receiver {
     #[inline]
     fn message(
         &mut self,
-        dev: &Device<Nic>,
-        attached: &Attached,
-        queue: u16,
+        on: &Polled<'_>,
         at: u32,
         message: SysMem<'_, [u8]>,
         budget: &mut Budget,
     ) -> Result {
-        let mut header = [0; rndis::HEADER];
-        part(message, 0, rndis::HEADER)?.copy_to_slice(&mut header);
-        let kind = u32_at(&header, 0).ok_or(EINVAL)?;
-        let len = u32_at(&header, 4).ok_or(EINVAL)? as usize;
+        // Type and length, and for the trace event what is an id in some. None is shorter.
+        let mut start = Aligned([0; trace::RNDIS]);
+        part(message, 0, trace::RNDIS)?.copy_to_slice(&mut start.0);
+        let kind = u32_at(&start.0, 0).ok_or(EINVAL)?;
+        let len = u32_at(&start.0, 4).ok_or(EINVAL)? as usize;
+
+        trace::rndis_recv(on.dev, on.queue, &start);
 
         if len < rndis::HEADER || len > message.len() {
             return Err(EINVAL);
         }
         match kind {
-            rndis::MSG_PACKET => self.packet(dev, attached, queue, at, message, budget),
+            rndis::MSG_PACKET => self.packet(on, at, message, budget),
             rndis::MSG_INIT_C | rndis::MSG_QUERY_C | rndis::MSG_SET_C => {
-                attached.answers.answered(kind, part(message, 0, len)?)?;
-                attached.notify();
+                on.attached.answers.answered(kind, part(message, 0, len)?)?;
+                on.attached.notify();
                 Ok(())
             }
             rndis::MSG_INDICATE => link::indicated(
-                dev,
+                on.dev,
                 part(message, rndis::HEADER, message.len() - rndis::HEADER)?,
             ),
             _ => Err(EOPNOTSUPP),
@@ -176,9 +206,7 @@ impl Receiver {
     #[inline]
     fn packet(
         &mut self,
-        dev: &Device<Nic>,
-        attached: &Attached,
-        queue: u16,
+        on: &Polled<'_>,
         at: u32,
         message: SysMem<'_, [u8]>,
         budget: &mut Budget,
@@ -199,7 +227,7 @@ impl Receiver {
         let Some(fragment) = info.fragment() else {
             self.fragments.clear();
             self.add(start, data_len, info)?;
-            return self.deliver(dev, attached, queue, budget);
+            return self.deliver(on, budget);
         };
         if fragment.first {
             self.fragments.clear();
@@ -208,7 +236,7 @@ impl Receiver {
         }
         self.add(start, data_len, info)?;
         if fragment.last {
-            self.deliver(dev, attached, queue, budget)?;
+            self.deliver(on, budget)?;
         }
         Ok(())
     }
@@ -245,31 +273,34 @@ impl Receiver {
             .map_err(|_| EMSGSIZE)
     }
 
-    /// Hands a complete frame to the stack.
+    /// Hands a complete frame to the stack, or to the program that wants to see it before.
     #[inline]
-    fn deliver(
-        &mut self,
-        dev: &Device<Nic>,
-        attached: &Attached,
-        queue: u16,
-        budget: &mut Budget,
-    ) -> Result {
-        let info = self.info;
-        let buffer = attached.receive.as_ref().ok_or(EINVAL)?;
+    fn deliver(&mut self, on: &Polled<'_>, budget: &mut Budget) -> Result {
+        let buffer = on.attached.receive.as_ref().ok_or(EINVAL)?;
 
-        if self.total < ETH_HLEN || !dev.is_registered() {
+        if self.total < ETH_HLEN || !on.dev.is_registered() {
             self.fragments.clear();
             return Err(EINVAL);
         }
+        if let Some(program) = on.program {
+            return self.look(on, program, buffer, budget);
+        }
         let Some(mut skb) = budget.alloc_skb(self.total) else {
-            dev.counters.rx_no_memory.inc();
+            on.dev.counters.rx_no_memory.inc();
             return Err(ENOMEM);
         };
         for (at, len) in self.fragments.drain_all() {
             skb.put_copy(buffer.get(at, len).ok_or(ERANGE)?)?;
         }
+        self.hand(on, skb, budget)
+    }
 
-        let features = dev.features();
+    /// Hands a frame to the stack.
+    #[inline]
+    fn hand(&self, on: &Polled<'_>, mut skb: RxSkb, budget: &mut Budget) -> Result {
+        let info = &self.info;
+        let features = on.dev.features();
+
         if info.needs_ip_checksum() {
             skb.fix_ip_checksum()?;
         }
@@ -282,8 +313,8 @@ impl Receiver {
         if let Some(tci) = info.vlan_tci() {
             skb.set_vlan_tci(tci);
         }
-        skb.set_queue(queue);
-        if let Some(stats) = dev.queue_stats(queue) {
+        skb.set_queue(on.queue);
+        if let Some(stats) = on.dev.queue_stats(on.queue) {
             stats.rx_packets.inc();
             stats.rx_bytes.add(skb.len() as u64);
             if skb.is_multicast() {
@@ -291,6 +322,54 @@ impl Receiver {
             }
         }
         budget.gro_receive(skb);
+        Ok(())
+    }
+
+    /// Has a program look at a frame, and does what it says.
+    #[inline(never)]
+    fn look(
+        &mut self,
+        on: &Polled<'_>,
+        program: &Program,
+        buffer: &ReceiveBuffer,
+        budget: &mut Budget,
+    ) -> Result {
+        let stats = on.dev.queue_stats(on.queue).ok_or(EINVAL)?;
+        let total = self.total;
+        let mut fragments = self.fragments.drain_all();
+        let (Some((at, len)), None) = (fragments.next(), fragments.next()) else {
+            // Coalescing is off, as long as there is a program, or will be in a moment.
+            stats.xdp_drop.inc();
+            return Ok(());
+        };
+        drop(fragments);
+        if total > on.dev.mtu() as usize + ETH_HLEN {
+            stats.xdp_drop.inc();
+            return Ok(());
+        }
+
+        let frame = buffer.get(at, len).ok_or(ERANGE)?;
+        let count = || {
+            stats.rx_packets.inc();
+            stats.rx_bytes.add(total as u64);
+        };
+        match self.xdp.run(budget, program, frame) {
+            Verdict::Pass(skb) => self.hand(on, skb, budget)?,
+            Verdict::Send(skb) => {
+                count();
+                stats.xdp_tx.inc();
+                transmit::send_now(on.dev, on.attached, on.open, skb);
+            }
+            Verdict::Redirected => {
+                count();
+                stats.xdp_redirect.inc();
+            }
+            Verdict::Dropped => stats.xdp_drop.inc(),
+            Verdict::NoMemory => {
+                on.dev.counters.rx_no_memory.inc();
+                return Err(ENOMEM);
+            }
+        }
         Ok(())
     }
 }

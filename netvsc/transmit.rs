@@ -24,6 +24,7 @@ use crate::{
         Pending,
         REQUESTS, //
     },
+    trace, //
 };
 use kernel::{
     io::Io,
@@ -81,11 +82,11 @@ pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit 
         return dropped(dev, skb, DropReason::DEV_READY);
     };
 
-    match send(dev, &attached, open, &queue, skb, more) {
+    match send(dev, &attached, open, Some(&queue), skb, more) {
         Ok(()) => {
             let writer = open.session.writer();
 
-            if writer.free_percent() < LOW {
+            if !writer.has_free(LOW, &guard) {
                 attached.stop(dev, &queue, open);
             }
             if !more || queue.is_blocked() {
@@ -94,7 +95,8 @@ pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit 
             Transmit::Taken
         }
         Err(Refused::Full(skb)) => {
-            // None wait: those were sent before this was tried. What was sent before must not wait for this frame.
+            // None wait: those were sent before this was tried. What was sent before must not wait
+            // for this frame.
             open.session.writer().flush();
             dev.counters.tx_busy.inc();
             attached.stop(dev, &queue, open);
@@ -103,6 +105,23 @@ pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit 
         Err(Refused::Dropped(skb, reason)) => {
             open.session.writer().flush();
             dropped(dev, skb, reason)
+        }
+    }
+}
+
+/// Sends a frame that no queue of the stack has held, or drops it if there is no room. Others do not
+/// wait for it, nor it for others; who calls this flushes the writer afterwards.
+///
+/// Softirq context, under RCU.
+pub(crate) fn send_now(dev: &Device<Nic>, attached: &Attached, open: &OpenQueue, skb: TxSkb) {
+    match send(dev, attached, open, None, skb, false) {
+        Ok(()) => {}
+        Err(Refused::Full(skb)) => {
+            dev.counters.tx_busy.inc();
+            dropped(dev, skb, DropReason::FULL_RING);
+        }
+        Err(Refused::Dropped(skb, reason)) => {
+            dropped(dev, skb, reason);
         }
     }
 }
@@ -163,12 +182,13 @@ fn send(
     dev: &Device<Nic>,
     attached: &Attached,
     open: &OpenQueue,
-    queue: &TxQueue<'_>,
+    queue: Option<&TxQueue<'_>>,
     mut skb: TxSkb,
     more: bool,
 ) -> Result<(), Refused> {
     // Somebody else who sends on this queue at the same time shares no section.
-    let mut waiting = open.napi().batch.try_lock();
+    let mut waiting = queue.and_then(|_| open.napi().batch.try_lock());
+    let blocked = || queue.is_none_or(|queue| queue.is_blocked());
     let mut header = match header(dev, &mut skb) {
         Ok(header) => header,
         Err(reason) => {
@@ -201,7 +221,7 @@ fn send(
                     }
                     skb.timestamp();
                     batch.join(padded, skb);
-                    if more && !queue.is_blocked() {
+                    if more && !blocked() {
                         **waiting = Some(batch);
                     } else {
                         batch.send(dev, attached, open, queue);
@@ -218,7 +238,7 @@ fn send(
                 return in_place(dev, open, queue, header.finish(len, 0), skb);
             };
             // With those that will follow: only if nothing will stop the queue before.
-            let waits = more && !queue.is_blocked() && Attached::has_room(open);
+            let waits = more && !blocked() && Attached::has_room(open);
             let (used, padding) = if waits { (padded, padding) } else { (total, 0) };
             // CAST: Less than the alignment.
             let head = header.finish(len, padding as u32);
@@ -269,7 +289,7 @@ fn copy(
 fn in_place(
     dev: &Device<Nic>,
     open: &OpenQueue,
-    queue: &TxQueue<'_>,
+    queue: Option<&TxQueue<'_>>,
     header: &[u8],
     mut skb: TxSkb,
 ) -> Result<(), Refused> {
@@ -318,10 +338,11 @@ fn in_place(
         return Err(refused(error, skb));
     }
 
+    trace::nvsp_send_pkt(&open.session, &message);
     // CAST: A frame has less than 2^31 bytes.
     let bytes = skb.len() as u32;
     // Before the host can complete it.
-    queue.sent(bytes);
+    let sent = queue.map(|queue| queue.sent(bytes));
     packet.commit(
         Pending::Frame(Frame {
             skb,
@@ -329,6 +350,7 @@ fn in_place(
             _header: Some(slot),
             packets: 1,
             bytes,
+            sent,
         }),
         true,
     );
@@ -353,7 +375,7 @@ impl Attached {
 
         in_flight == 0
             || (in_flight < REQUESTS - REQUESTS / 8
-                && writer.free_percent() > HIGH
+                && writer.has_free(HIGH, &rcu::read_lock())
                 && open.napi().headers.has_free())
     }
 
