@@ -219,26 +219,26 @@ impl Channels {
 
     /// The channel for a command that is issued here; another one if most of its ring is full.
     #[inline]
-    pub(crate) fn select(&self, low_water: u32) -> Option<&Session> {
+    pub(crate) fn select(&self, low_water: u32, rcu: &rcu::Guard) -> Option<&Session> {
         let cpu = CpuId::current();
         // CAST: Numbers of processors are small.
         let own = self.of(cpu.as_u32() as usize)?;
 
-        if own.writer().free_percent() > low_water {
+        if own.writer().has_free(low_water, rcu) {
             return Some(own);
         }
-        Some(self.select_other(cpu, low_water).unwrap_or(own))
+        Some(self.select_other(cpu, low_water, rcu).unwrap_or(own))
     }
 
     /// The next channel with room, of those of the same memory node if there is one.
     #[cold]
-    fn select_other(&self, cpu: CpuId, low_water: u32) -> Option<&Session> {
+    fn select_other(&self, cpu: CpuId, low_water: u32, rcu: &rcu::Guard) -> Option<&Session> {
         let node = cpu.node();
         // CAST: Numbers of processors are small.
         let own = self.by_cpu.get(cpu.as_u32() as usize).copied().unwrap_or(0);
         let (before, after) = self.members.split_at_checked(usize::from(own) + 1)?;
         let mut free = Iterator::chain(after.iter(), before)
-            .filter(|member| member.session.writer().free_percent() > low_water);
+            .filter(|member| member.session.writer().has_free(low_water, rcu));
         let first = free.next()?;
         let near = if first.node == node {
             first

@@ -71,6 +71,9 @@ pub(crate) struct Controller {
     device: ARef<vmbus::Device>,
     host: ARef<scsi::Host>,
     kind: Kind,
+    /// The world wide names of a Fibre Channel adapter.
+    #[cfg(CONFIG_SCSI_FC_ATTRS)]
+    names: Option<Arc<scsi::fc::Names>>,
     settings: Settings,
     /// Slots for requests of each channel.
     requests: usize,
@@ -106,12 +109,20 @@ impl Controller {
         requests: usize,
     ) -> Result<Arc<Self>> {
         let events = Events::new(host.host_no());
+        #[cfg(CONFIG_SCSI_FC_ATTRS)]
+        let names = match kind {
+            // Until the host says them.
+            Kind::FibreChannel => Some(Arc::pin_init(scsi::fc::Names::new(0, 0), GFP_KERNEL)?),
+            Kind::Scsi | Kind::Ide => None,
+        };
 
         Arc::pin_init(
             try_pin_init!(Self {
                 device: device.into(),
                 host: host.into(),
                 kind,
+                #[cfg(CONFIG_SCSI_FC_ATTRS)]
+                names,
                 settings,
                 requests,
                 version: Atomic::new(0),
@@ -141,6 +152,11 @@ impl Controller {
 
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    #[cfg(CONFIG_SCSI_FC_ATTRS)]
+    pub(crate) fn names(&self) -> Option<&Arc<scsi::fc::Names>> {
+        self.names.as_ref()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -175,8 +175,8 @@ fn bring_up(dev: &vmbus::Device<Bound>, kind: Kind) -> Result<Data> {
     host.set_can_queue(can_queue);
     host.set_nr_hw_queues(queues);
     #[cfg(CONFIG_SCSI_FC_ATTRS)]
-    if let Some((node, port)) = terms.wwns {
-        host.set_fc(scsi::fc::Names { node, port })?;
+    if let Some(names) = controller.names() {
+        host.set_fc(names.clone())?;
     }
     set_limits(&mut host, kind, &settings, &terms).inspect_err(|_| {
         dev_err!(

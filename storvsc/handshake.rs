@@ -166,9 +166,6 @@ pub(crate) struct Terms {
     pub(crate) max_transfer: u32,
     /// How many sub-channels there may be.
     sub_channels: u16,
-    /// Names of the node and of the port, of a Fibre Channel adapter.
-    #[cfg_attr(not(CONFIG_SCSI_FC_ATTRS), expect(dead_code))]
-    pub(crate) wwns: Option<(u64, u64)>,
 }
 
 impl Controller {
@@ -181,14 +178,10 @@ impl Controller {
         let properties: Properties = control
             .succeed(session, &Packet::new(Operation::QueryProperties))?
             .get()?;
-        let wwns = if self.kind() == Kind::FibreChannel {
-            let names: Wwns = control
-                .succeed(session, &Packet::new(Operation::FchbaData))?
-                .get()?;
-            Some(names.active())
-        } else {
-            None
-        };
+        if self.kind() == Kind::FibreChannel {
+            let names = control.succeed(session, &Packet::new(Operation::FchbaData))?;
+            self.rename(&names)?;
+        }
         control.succeed(session, &Packet::new(Operation::EndInitialization))?;
 
         Ok(Terms {
@@ -199,8 +192,20 @@ impl Controller {
             } else {
                 0
             },
-            wwns,
         })
+    }
+
+    /// The host says what a Fibre Channel adapter is called. Any context.
+    pub(crate) fn rename(&self, packet: &Packet) -> Result {
+        let (node, port) = packet.get::<Wwns>()?.active();
+
+        #[cfg(CONFIG_SCSI_FC_ATTRS)]
+        if let Some(names) = self.names() {
+            names.set(node, port);
+        }
+        #[cfg(not(CONFIG_SCSI_FC_ATTRS))]
+        let _ = (node, port);
+        Ok(())
     }
 
     /// Agrees on a version of the protocol.

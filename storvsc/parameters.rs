@@ -40,8 +40,9 @@ const MAX_RING_SIZE: usize = 16 << 20;
 /// Bytes of a packet with all pages of a small request (32, and one begun), as C estimates it.
 const ESTIMATE: usize = 360;
 
-/// Most bytes that a packet of the host has behind its descriptor. Longer ones are refused.
-const MAX_PAYLOAD: usize = Packet::SIZE;
+/// Most bytes that a packet of the host has behind its descriptor. Longer ones are refused; an
+/// answer with something behind it that we do not know is none of them.
+const MAX_PAYLOAD: usize = 4 * Packet::SIZE;
 
 /// What a message is worth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

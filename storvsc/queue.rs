@@ -55,7 +55,8 @@ use crate::{
         Packet,
         Srb,
         Version, //
-    }, //
+    },
+    Kind, //
 };
 
 /// How long the host may take for a command until it is given as long again (ms).
@@ -129,28 +130,15 @@ fn srb(command: &Command, port: u8) -> Option<Srb> {
 impl Controller {
     /// Sends a command, on this channel.
     #[inline]
-    fn send(
-        &self,
-        session: &Session,
-        mapped: Mapped,
-        srb: Srb,
-        more: bool,
-    ) -> Result<(), (Error, Mapped)> {
+    fn send(&self, session: &Session, mapped: Mapped, more: bool) -> Result<(), (Error, Mapped)> {
         let command = mapped.command();
         let len = command.len();
         let offset = mapped.offset();
-        let shape = if len == 0 {
-            Shape {
-                payload: Packet::SIZE,
-                ..Shape::default()
-            }
-        } else {
-            Shape {
-                ranges: 1,
-                // CAST: A number of pages.
-                pages: (u64::from(offset) + u64::from(len)).div_ceil(Frames::SIZE) as usize,
-                payload: Packet::SIZE,
-            }
+        let shape = Shape {
+            ranges: usize::from(len != 0),
+            // CAST: A number of pages; 0 without data, which have no offset.
+            pages: (u64::from(offset) + u64::from(len)).div_ceil(Frames::SIZE) as usize,
+            payload: Packet::SIZE,
         };
 
         let mut packet = match session.writer().reserve(shape) {
@@ -162,7 +150,13 @@ impl Controller {
         } else {
             packet.range(offset, len, mapped.frames())
         }
-        .and_then(|()| packet.payload(Execute::new(srb).as_bytes()));
+        .and_then(|()| {
+            // CAST: The number of the host, as far as it fits, is what C says here, too.
+            let port = self.host().host_no() as u8;
+            let srb = srb(command, port).ok_or(EINVAL)?;
+
+            packet.payload(Execute::new(srb).as_bytes())
+        });
         if let Err(error) = built {
             drop(packet);
             return Err((error, mapped));
@@ -179,29 +173,22 @@ impl Controller {
         command: Command,
         more: bool,
     ) -> Result<(), (Busy, Command)> {
-        // CAST: The number of the host, as far as it fits, is what C says here, too.
-        let port = self.host().host_no() as u8;
-        let Some(srb) = srb(&command, port) else {
-            fail(command, HostStatus::Error);
-            return Ok(());
-        };
         let mapped = match command.map() {
             Ok(mapped) => mapped,
             Err((_, command)) => return Err((Busy::Device, command)),
         };
 
-        self.send(session, mapped, srb, more)
-            .or_else(|(error, mapped)| {
-                let command = mapped.unmap();
-                let status = match error {
-                    EAGAIN => return Err((Busy::Device, command)),
-                    ENODEV | EIO => HostStatus::NoConnect,
-                    _ => HostStatus::Error,
-                };
+        self.send(session, mapped, more).or_else(|(error, mapped)| {
+            let command = mapped.unmap();
+            let status = match error {
+                EAGAIN => return Err((Busy::Device, command)),
+                ENODEV | EIO => HostStatus::NoConnect,
+                _ => HostStatus::Error,
+            };
 
-                fail(command, status);
-                Ok(())
-            })
+            fail(command, status);
+            Ok(())
+        })
     }
 
     /// Takes a packet of the host. Softirq context.
@@ -236,10 +223,15 @@ impl Controller {
     fn event(self: &Arc<Self>, payload: &[u8]) {
         const REMOVE_DEVICE: u32 = Operation::RemoveDevice as u32;
         const ENUMERATE_BUS: u32 = Operation::EnumerateBus as u32;
+        const FCHBA_DATA: u32 = Operation::FchbaData as u32;
 
-        match operation_of(payload) {
-            Some(REMOVE_DEVICE | ENUMERATE_BUS) => self.disks_changed(),
-            operation => log_limited!(
+        match (operation_of(payload), Packet::read_from_prefix(payload)) {
+            (Some(REMOVE_DEVICE | ENUMERATE_BUS), _) => self.disks_changed(),
+            (Some(FCHBA_DATA), Ok((packet, _))) if self.kind() == Kind::FibreChannel => {
+                // A whole packet has them.
+                let _ = self.rename(&packet);
+            }
+            (operation, _) => log_limited!(
                 Level::Error,
                 self.device(),
                 "not an event: operation {:?}, {} bytes\n",
@@ -338,7 +330,7 @@ impl scsi::Template for Controller {
             return Err((Busy::Host, command));
         };
         let (Some(session), Some(home)) = (
-            channels.select(self.settings().low_water),
+            channels.select(self.settings().low_water, &guard),
             channels.of(command.hw_queue()),
         ) else {
             fail(command, HostStatus::NoConnect);
