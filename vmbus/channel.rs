@@ -115,7 +115,7 @@ impl_has_work! {
 impl Channel {
     /// Creates the channel of an offer, which was checked. Process context, may sleep.
     pub(crate) fn new(offer: &Offer, primary: Option<ARef<Channel>>) -> Result<ARef<Self>> {
-        let monitor = (offer.monitor_allocated & 1 != 0).then(|| Monitor {
+        let monitor = (offer.monitor_allocated & 1 != 0).then_some(Monitor {
             group: offer.monitor_id / 32,
             bit: offer.monitor_id % 32,
             id: offer.monitor_id,

@@ -45,7 +45,7 @@ pub(crate) fn is_isolated() -> bool {
 #[inline]
 pub(crate) fn is_confidential() -> bool {
     // SAFETY: Early boot sets it, and nothing changes it later.
-    unsafe { (*(&raw const bindings::ms_hyperv)).confidential_vmbus_available }
+    unsafe { bindings::ms_hyperv.confidential_vmbus_available }
 }
 
 /// Whether there is a paravisor. Any context.
@@ -58,7 +58,7 @@ fn has_paravisor() -> bool {
 /// The virtual trust level in which this kernel runs. Any context.
 pub(crate) fn vtl() -> u8 {
     // SAFETY: Early boot sets it, and nothing changes it later.
-    unsafe { (*(&raw const bindings::ms_hyperv)).vtl }
+    unsafe { bindings::ms_hyperv.vtl }
 }
 
 /// The number by which the hypervisor knows a processor; [`u32::MAX`] if there is none such. Any
@@ -73,7 +73,7 @@ pub(crate) fn vp_number(cpu: u32) -> u32 {
 /// What is set in the address of a decrypted page, where there is such a bit. Any context.
 pub(crate) fn shared_boundary() -> u64 {
     // SAFETY: Early boot sets it, and nothing changes it later.
-    unsafe { (*(&raw const bindings::ms_hyperv)).shared_gpa_boundary }
+    unsafe { bindings::ms_hyperv.shared_gpa_boundary }
 }
 
 /// The physical address of memory that was not allocated by `vmalloc()`. Any context.

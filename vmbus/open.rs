@@ -172,6 +172,8 @@ fn share(
     callback: Callback,
 ) -> Result<u32, Failed> {
     memory.attach(channel).map_err(Failed::Clean)?;
+    // That of rings which the host has not given back is no concern of these.
+    channel.set_ring_gpadl(0);
     let gpadl = gpadl::establish(connection, channel, memory.pfns(), memory.size())?;
     channel.set_ring_gpadl(gpadl);
 
@@ -185,9 +187,12 @@ fn share(
                 // If it was opened after all, it is not any more.
                 let _ = send_close(connection, channel);
             }
-            channel.set_ring_gpadl(0);
             Err(match gpadl::teardown(connection, channel, gpadl) {
-                Ok(()) => Failed::Clean(error),
+                Ok(()) => {
+                    channel.set_ring_gpadl(0);
+                    Failed::Clean(error)
+                }
+                // As long as the handle is there drivers know what the host may still use.
                 Err(Unconfirmed) => Failed::Unknown(error),
             })
         }
@@ -266,9 +271,9 @@ fn disconnect_one(channel: &Channel) -> Result {
         // The host has forgotten everything.
         None => true,
     };
-    channel.set_ring_gpadl(0);
     requestor::free(channel);
     if confirmed {
+        channel.set_ring_gpadl(0);
         *link = Link::Allocated(memory);
         Ok(())
     } else {

@@ -380,7 +380,7 @@ pub(crate) unsafe extern "C" fn vmbus_free_buffer(
     chunks: *mut *mut bindings::page,
     count: u32,
 ) {
-    if LOST.lock().iter().any(|lost| *lost == address as usize) {
+    if LOST.lock().contains(&(address as usize)) {
         return;
     }
     if chunks.is_null() {

@@ -160,6 +160,9 @@ pub(crate) fn into_counted(channel: Pin<KBox<Channel>>) -> ARef<Channel> {
 ///
 /// `kobj` must be the `kobj` of a channel whose reference count has dropped to 0.
 pub(crate) unsafe fn free_after_rcu(kobj: *mut bindings::kobject) {
+    /// # Safety
+    ///
+    /// `head` must be the `rcu` of such a channel, after a grace period.
     unsafe extern "C" fn free(head: *mut bindings::callback_head) {
         let offset = offset_of!(bindings::vmbus_channel, rcu);
         // CAST: A `Channel` begins with the C structure.

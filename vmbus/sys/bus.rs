@@ -83,7 +83,10 @@ unsafe impl Sync for Registration {}
 impl Registration {
     /// Registers the bus. Process context, may sleep.
     ///
-    /// Dropping the registration waits for the last device to be released.
+    /// Dropping the registration waits for the last device to be released, however long that takes:
+    /// it is not the host that keeps a device, but who has a reference to it in the guest, and the
+    /// function that releases it is code of this module, which must not go before. Who waits says so
+    /// every ten seconds.
     pub(crate) fn new() -> Result<Self> {
         let notifier = KBox::new(
             Opaque::new(bindings::notifier_block {
