@@ -164,6 +164,16 @@ impl Io<'_> {
         self.put(channel, ring::completion(id, data), false, id);
     }
 
+    /// Answers the packet with this transaction id, or answers it once more, in so many
+    /// milliseconds, if the channel is still open then.
+    pub fn complete_later(&mut self, channel: usize, id: u64, data: &[u8], ms: u64) {
+        if let Some(open) = self.slots.get_mut(channel).and_then(|s| s.open.as_mut()) {
+            open.check.completed(id);
+        }
+        let due = self.faults.now.saturating_add(ms);
+        self.faults.late.push((due, (channel, ring::completion(id, data))));
+    }
+
     /// Sends a transfer-page packet whose descriptor is `descriptor`, right or wrong.
     pub(crate) fn send_descriptor(
         &mut self,

@@ -14,13 +14,17 @@ use crate::memory::BadAddress;
 
 mod backing;
 mod blocks;
+mod cache;
 mod config;
+mod dvd;
 mod identity;
 mod mode;
 mod reservation;
 
 pub use backing::{Backing, MemoryBacking};
+pub use cache::WriteCache;
 pub use config::{parse_size, Address, DiskConfig};
+use dvd::Tray;
 pub use identity::standard_inquiry;
 use mode::Mode;
 use reservation::{Nexus, Reservations};
@@ -46,6 +50,7 @@ pub mod op {
     pub const MODE_SENSE_6: u8 = 0x1a;
     pub const START_STOP: u8 = 0x1b;
     pub const SEND_DIAGNOSTIC: u8 = 0x1d;
+    pub const PREVENT_ALLOW: u8 = 0x1e;
     pub const READ_CAPACITY_10: u8 = 0x25;
     pub const READ_10: u8 = 0x28;
     pub const WRITE_10: u8 = 0x2a;
@@ -53,6 +58,9 @@ pub mod op {
     pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
     pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
+    pub const READ_TOC: u8 = 0x43;
+    pub const GET_CONFIGURATION: u8 = 0x46;
+    pub const GET_EVENT_STATUS: u8 = 0x4a;
     pub const MODE_SELECT_10: u8 = 0x55;
     pub const MODE_SENSE_10: u8 = 0x5a;
     pub const PERSISTENT_RESERVE_IN: u8 = 0x5e;
@@ -103,6 +111,7 @@ pub struct Sense {
 
 impl Sense {
     const NONE: Self = Self::new(0x0, 0x0000);
+    const NO_MEDIUM: Self = Self::new(0x2, 0x3a00);
     const WRITE_ERROR: Self = Self::new(0x3, 0x0c00);
     const READ_ERROR: Self = Self::new(0x3, 0x1100);
     const PARAMETER_LENGTH: Self = Self::new(0x5, 0x1a00);
@@ -113,6 +122,8 @@ impl Sense {
     const BAD_PARAMETER: Self = Self::new(0x5, 0x2600);
     const INVALID_RELEASE: Self = Self::new(0x5, 0x2604);
     const SAVING_UNSUPPORTED: Self = Self::new(0x5, 0x3900);
+    const REMOVAL_PREVENTED: Self = Self::new(0x5, 0x5302);
+    const MEDIUM_CHANGED: Self = Self::new(0x6, 0x2800);
     const RESERVATIONS_PREEMPTED: Self = Self::new(0x6, 0x2a03);
     const RESERVATIONS_RELEASED: Self = Self::new(0x6, 0x2a04);
     const REGISTRATIONS_PREEMPTED: Self = Self::new(0x6, 0x2a05);
@@ -182,6 +193,7 @@ pub struct Disk {
     buffer: Vec<u8>,
     mode: Mode,
     reservations: Reservations,
+    tray: Tray,
     /// Unit attentions that the initiator has not heard of yet.
     attention: VecDeque<Sense>,
     flushes: u64,
@@ -196,6 +208,7 @@ impl Disk {
             buffer: vec![0; CHUNK],
             mode: Mode::default(),
             reservations: Reservations::default(),
+            tray: Tray::default(),
             attention: VecDeque::new(),
             flushes: 0,
         }
@@ -256,6 +269,11 @@ impl Disk {
                 return Err(sense.into());
             }
         }
+        if self.config.dvd {
+            if let Some(moved) = self.dvd(cdb, data)? {
+                return Ok(moved);
+            }
+        }
         if self.reservations.forbid(Nexus::Guest, cdb) {
             return Err(Failure::Conflict);
         }
@@ -312,6 +330,7 @@ impl Disk {
     fn writable(&self) -> Result<(), Sense> {
         match (self.config.read_only, self.mode.software_write_protect) {
             (true, _) => Err(Sense::WRITE_PROTECTED),
+            _ if self.config.dvd => Err(Sense::WRITE_PROTECTED),
             (_, true) => Err(Sense::SOFTWARE_WRITE_PROTECTED),
             _ => Ok(()),
         }

@@ -15,6 +15,7 @@ pub const INTERFACE: Guid = Guid::new("a9a0f4e7-5a45-4d96-b827-8a841e8c03e6");
 const MESSAGE: u16 = 2;
 const VERSIONS: &[Version] = &[Version::new(3, 0), Version::new(4, 0)];
 
+const GET: u8 = 0;
 const SET: u8 = 1;
 const DELETE: u8 = 2;
 const ENUMERATE: u8 = 3;
@@ -26,6 +27,8 @@ const KEY: usize = 512;
 const VALUE: usize = 2048;
 /// Where the type of the value is in an enumeration: behind header and index.
 const ENUMERATED: usize = 8;
+/// And in an answer for one key: behind the header.
+const GOT: usize = 4;
 
 /// The key-value pair service.
 pub struct Kvp {
@@ -68,10 +71,13 @@ impl Service for Kvp {
         let Answer { status, body } = answer;
         io.count("answered", 1);
         self.answer = format!("{status:#010x}");
-        if self.pending.take() == Some(ENUMERATE) && status == 0 {
-            let (key, value) = record(&body)?;
-            self.answer = format!("{status:#010x} {} {}", key.escape_debug(), value.escape_debug());
-        }
+        let at = match self.pending.take() {
+            Some(ENUMERATE) if status == 0 => ENUMERATED,
+            Some(GET) if status == 0 => GOT,
+            _ => return Ok(()),
+        };
+        let (key, value) = record(&body, at)?;
+        self.answer = format!("{status:#010x} {} {}", key.escape_debug(), value.escape_debug());
         Ok(())
     }
 
@@ -80,9 +86,9 @@ impl Service for Kvp {
         self.answer = "none".into();
     }
 
-    /// `set POOL KEY VALUE...`, `delete POOL KEY`, `enumerate POOL INDEX` ask the guest. `answer`
-    /// is `none`, `pending`, or the guest's HRESULT, and KEY and VALUE of an enumeration. `ready`
-    /// tells whether the guest can be asked.
+    /// `set POOL KEY VALUE...`, `get POOL KEY`, `delete POOL KEY`, `enumerate POOL INDEX` ask the
+    /// guest. `answer` is `none`, `pending`, or the guest's HRESULT, and KEY and VALUE of what was
+    /// read. `ready` tells whether the guest can be asked.
     fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
         match words {
             ["answer"] => return Ok(self.answer.clone()),
@@ -100,6 +106,13 @@ impl Service for Kvp {
                 let sizes = [TEXT, key_size, value_size].map(u32::to_le_bytes);
                 let body = [sizes.as_flattened(), &key, &value].concat();
                 self.ask(io, SET, pool(number)?, &body);
+            }
+            ["get", from, key] => {
+                let (key, size) = text(key, KEY)?;
+                // Room for the value, of which the guest tells the type and the size.
+                let sizes = [TEXT, size, 0].map(u32::to_le_bytes);
+                let body = [sizes.as_flattened(), &key, &[0; VALUE]].concat();
+                self.ask(io, GET, pool(from)?, &body);
             }
             ["delete", number, key] => {
                 let (key, size) = text(key, KEY)?;
@@ -128,9 +141,9 @@ fn text(text: &str, room: usize) -> Result<(Vec<u8>, u32), String> {
     Ok((field, size as u32))
 }
 
-/// Key and value of an answer to an enumeration.
-fn record(body: &[u8]) -> Result<(String, String), Violation> {
-    let short = || Violation::new(format!("an enumeration of {} bytes", body.len()));
+/// Key and value of an answer whose type of the value is at `at`.
+fn record(body: &[u8], at: usize) -> Result<(String, String), Violation> {
+    let short = || Violation::new(format!("a pair that ends at {} bytes", body.len()));
     let word = |at: usize| -> Result<usize, Violation> {
         let bytes = body.get(at..).and_then(|rest| rest.first_chunk()).ok_or_else(short)?;
         Ok(u32::from_le_bytes(*bytes) as usize)
@@ -144,12 +157,12 @@ fn record(body: &[u8]) -> Result<(String, String), Violation> {
         let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
         Ok(String::from_utf16_lossy(&units))
     };
-    let kind = word(ENUMERATED)?;
+    let kind = word(at)?;
     if kind != TEXT as usize {
         return Err(Violation::new(format!("a value of type {kind}")));
     }
-    let (key, value) = (word(ENUMERATED + 4)?, word(ENUMERATED + 8)?);
-    let at = ENUMERATED + 12;
+    let (key, value) = (word(at + 4)?, word(at + 8)?);
+    let at = at + 12;
     Ok((field(at, KEY, key)?, field(at + KEY, VALUE, value)?))
 }
 
@@ -214,6 +227,34 @@ mod tests {
             let words: Vec<_> = words.split(' ').collect();
             assert!(bench.command(&words).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_value_is_asked_for() {
+        let mut bench = bench();
+        let mut data = ask(&mut bench, "get 3 name");
+        let body = &mut data[HEADERS..];
+        assert_eq!(body[..8], [GET, 3, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(body[8..16], [10, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(body[16..26], utf16("name\0"));
+        assert!(body.len() >= 16 + KEY + VALUE);
+        body[12..16].copy_from_slice(&8u32.to_le_bytes());
+        body[16 + KEY..16 + KEY + 8].copy_from_slice(&utf16("a b\0"));
+        answer(&mut bench, data);
+        assert_eq!(bench.command(&["answer"]), Ok("0x00000000 name a b".into()));
+
+        // No such key.
+        let mut data = ask(&mut bench, "get 3 other");
+        data[HEADERS - 8..HEADERS - 4].copy_from_slice(&0x8007_0103u32.to_le_bytes());
+        answer(&mut bench, data);
+        assert_eq!(bench.command(&["answer"]), Ok("0x80070103".into()));
+        let long = "x".repeat(256);
+        assert!(bench.command(&["get", "3", &long]).is_err());
+        let mut data = ask(&mut bench, "get 3 name");
+        data.truncate(HEADERS + 100);
+        data[4..8].copy_from_slice(&120u32.to_le_bytes());
+        answer(&mut bench, data);
+        assert!(bench.dead());
     }
 
     fn enumerated(sizes: [u32; 3]) -> (Bench, Vec<u8>) {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use zerocopy::big_endian::U64;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,15 +22,25 @@ use crate::memory::{GuestMemory, PageRange};
 use crate::ring::{Packet, PacketKind};
 use crate::trace::Level;
 
+mod chaos;
 mod control;
 mod fault;
 
+use chaos::{Chaos, Madness};
 use fault::Faults;
 
 /// Interface of SCSI controllers.
 pub const INTERFACE: Guid = Guid::new("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f");
+/// Interface of disks of an IDE controller: each is a device of its own.
+const IDE: Guid = Guid::new("32412632-86cb-44a2-9b5c-50d1417354f5");
+/// Interface of adapters of Fibre Channel.
+const FIBRE_CHANNEL: Guid = Guid::new("2f9bcc4a-0069-4af3-b76b-6fd0be528cda");
 /// Controller 0; the number is added to the first field, as on Hyper-V.
 const INSTANCE: Guid = Guid::new("f8b3781a-1e82-4818-a1c3-63d806ec15bb");
+/// IDE disk 0; the number is the second field.
+const IDE_INSTANCE: Guid = Guid::new("00000000-0000-8899-0000-000000000000");
+/// Adapter of Fibre Channel 0; the number is added to the first field.
+const FIBRE_CHANNEL_INSTANCE: Guid = Guid::new("9b5c1c3a-2c41-4b70-8f3a-6f1bd1d3c8e0");
 /// `chn_flags` of an offer: the device is for a driver.
 const ENUMERATE_DEVICE_INTERFACE: u16 = 1;
 
@@ -62,6 +73,7 @@ mod operation {
     pub const QUERY_VERSION: u32 = 9;
     pub const QUERY_PROPERTIES: u32 = 10;
     pub const ENUMERATE_BUS: u32 = 11;
+    pub const FCHBA_DATA: u32 = 12;
     pub const CREATE_SUB_CHANNELS: u32 = 13;
 }
 
@@ -144,6 +156,36 @@ struct Properties {
     reserved3: [u8; 8],
 }
 
+/// World wide names of an adapter of Fibre Channel, which has two sets of them.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Wwns {
+    first_is_active: u8,
+    reserved: [u8; 3],
+    first_port: U64,
+    first_node: U64,
+    second_port: U64,
+    second_node: U64,
+}
+
+/// What a controller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scsi,
+    /// A disk of an IDE controller, with this number.
+    Ide(u8),
+    FibreChannel,
+}
+
+/// Names of node and port of an adapter's active set.
+#[derive(Debug, Clone, Copy)]
+struct Names {
+    node: u64,
+    port: u64,
+    /// It is the first of the two sets.
+    first: bool,
+}
+
 /// How far the handshake is; the version is known from `Properties` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -156,7 +198,9 @@ enum State {
 
 /// A SCSI controller with its disks.
 pub struct Storvsp {
+    kind: Kind,
     instance: Guid,
+    names: Names,
     versions: Vec<u16>,
     max_transfer: u32,
     sub_channels: u16,
@@ -167,6 +211,7 @@ pub struct Storvsp {
     /// Disks that were added while the guest ran; their serial numbers tell them apart.
     added: u32,
     faults: Faults,
+    chaos: Option<Chaos>,
     /// How many commands that read are kept without an answer from now on.
     keep: u32,
     /// Those, with their channels.
@@ -179,7 +224,13 @@ impl Storvsp {
         let mut instance = INSTANCE;
         instance.0[0] = instance.0[0].wrapping_add(controller);
         Self {
+            kind: Kind::Scsi,
             instance,
+            names: Names {
+                node: 0xc003_ff00_0000_ffff,
+                port: 0xc003_ff00_0000_0000 | u64::from(controller),
+                first: true,
+            },
             versions: DEFAULT_VERSIONS.to_vec(),
             max_transfer: DEFAULT_MAX_TRANSFER,
             sub_channels: 0,
@@ -188,9 +239,24 @@ impl Storvsp {
             shelf: BTreeMap::new(),
             added: 0,
             faults: Faults::default(),
+            chaos: None,
             keep: 0,
             kept: Vec::new(),
         }
+    }
+
+    /// Disk `number` of the IDE controllers: a device of its own, with a target of that number.
+    pub fn ide(number: u8, disk: Disk) -> Self {
+        let mut instance = IDE_INSTANCE;
+        instance.0[4] = number;
+        Self { kind: Kind::Ide(number), instance, ..Self::new(0, vec![disk]) }
+    }
+
+    /// Adapter `number` of Fibre Channel with these disks.
+    pub fn fibre_channel(number: u8, disks: Vec<Disk>) -> Self {
+        let mut instance = FIBRE_CHANNEL_INSTANCE;
+        instance.0[0] = instance.0[0].wrapping_add(number);
+        Self { kind: Kind::FibreChannel, instance, ..Self::new(number, disks) }
     }
 
     /// Accepts these protocol versions instead of 2.0, 4.2, 5.1 and 6.0.
@@ -237,6 +303,9 @@ impl Storvsp {
                 };
                 payload[..size_of::<Properties>()].copy_from_slice(properties.as_bytes());
                 self.state = State::End(version);
+            }
+            (operation::FCHBA_DATA, State::End(_)) if self.kind == Kind::FibreChannel => {
+                payload[..size_of::<Wwns>()].copy_from_slice(self.wwns().as_bytes());
             }
             // Linux asks after the end of the initialization, Windows before.
             (operation::CREATE_SUB_CHANNELS, State::End(version) | State::Ready(version))
@@ -379,6 +448,7 @@ impl Storvsp {
                 Ok(status::SUCCESS)
             }
             operation @ (operation::EXECUTE_SRB..=operation::QUERY_PROPERTIES
+            | operation::FCHBA_DATA
             | operation::CREATE_SUB_CHANNELS) => Ok(match channel {
                 0 => self.handshake(io, operation, &mut message.payload),
                 _ => status::INVALID_DEVICE_STATE,
@@ -405,12 +475,30 @@ impl Storvsp {
         Ok(())
     }
 
+    fn wwns(&self) -> Wwns {
+        let Names { node, port, first } = self.names;
+        let [first_node, second_node] = if first { [node, 0] } else { [0, node] };
+        let [first_port, second_port] = if first { [port, 0] } else { [0, port] };
+        Wwns {
+            first_is_active: first.into(),
+            reserved: [0; 3],
+            first_port: first_port.into(),
+            first_node: first_node.into(),
+            second_port: second_port.into(),
+            second_node: second_node.into(),
+        }
+    }
+
     /// Sends a packet that answers nothing, if the guest's driver is there to hear it.
     fn notify(&self, io: &mut Io<'_>, operation: u32) {
         let State::Ready(version) = self.state else { return };
         let len = HEADER + srb_len(version);
         let mut message = Message::new_zeroed();
         message.operation = operation.into();
+        if operation == operation::FCHBA_DATA {
+            let wwns = self.wwns();
+            message.payload[..size_of::<Wwns>()].copy_from_slice(wwns.as_bytes());
+        }
         io.send(0, 0, false, &message.as_bytes()[..len]);
     }
 }
@@ -432,7 +520,12 @@ fn srb_len(version: u16) -> usize {
 
 impl Device for Storvsp {
     fn offer(&self) -> Offer {
-        Offer { flags: ENUMERATE_DEVICE_INTERFACE, ..Offer::new(INTERFACE, self.instance) }
+        let interface = match self.kind {
+            Kind::Scsi => INTERFACE,
+            Kind::Ide(_) => IDE,
+            Kind::FibreChannel => FIBRE_CHANNEL,
+        };
+        Offer { flags: ENUMERATE_DEVICE_INTERFACE, ..Offer::new(interface, self.instance) }
     }
 
     fn opened(&mut self, _io: &mut Io<'_>, channel: usize) {
@@ -475,14 +568,26 @@ impl Device for Storvsp {
             io.count("faults", 1);
             fault.apply(&asked, &mut message);
         }
-        if packet.completion_requested {
-            io.complete(channel, packet.transaction_id, &message.as_bytes()[..len]);
+        if !packet.completion_requested {
+            return Ok(());
+        }
+        let id = packet.transaction_id;
+        match self.chaos.as_mut().map(|chaos| (chaos.pick(&asked), chaos)) {
+            Some((Some(what), chaos)) => {
+                io.count(&what.name(), 1);
+                io.count("mad", 1);
+                go_mad(io, chaos, what, (channel, id), &mut message, len);
+            }
+            _ => io.complete(channel, id, &message.as_bytes()[..len]),
         }
         Ok(())
     }
 
     fn closed(&mut self, _io: &mut Io<'_>, channel: usize) {
         self.kept.retain(|kept| kept.0 != channel);
+        if let Some(chaos) = &mut self.chaos {
+            chaos.unanswered.retain(|(of, ..)| *of != channel);
+        }
         if channel == 0 {
             self.keep = 0;
             self.state = State::Begin;
@@ -492,6 +597,31 @@ impl Device for Storvsp {
     fn command(&mut self, io: &mut Io<'_>, words: &[&str]) -> Result<String, String> {
         self.control(io, words)
     }
+}
+
+/// Answers a command in a mad way; `len` bytes of `message` are the right answer.
+fn go_mad(
+    io: &mut Io<'_>,
+    chaos: &mut Chaos,
+    what: Madness,
+    (channel, id): (usize, u64),
+    message: &mut Message,
+    len: usize,
+) {
+    let bytes = chaos.bytes(what, message, len);
+    match what {
+        Madness::Never => return chaos.unanswered.push((channel, id, bytes)),
+        Madness::Late => return io.complete_later(channel, id, &bytes, chaos.ms()),
+        Madness::Twice => io.complete(channel, id, &bytes),
+        Madness::Again => io.complete_later(channel, id, &bytes, chaos.ms()),
+        Madness::Unknown => io.complete(channel, chaos.id(id), &bytes),
+        Madness::Event => {
+            let event = chaos.event();
+            io.send(channel, if event[0] & 1 == 0 { 0 } else { chaos.id(id) }, false, &event);
+        }
+        _ => {}
+    }
+    io.complete(channel, id, &bytes);
 }
 
 /// How a command ended.

@@ -16,6 +16,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::terminal::Terminal;
 
+use crate::cut::Power;
 use crate::results::Results;
 use crate::serial::Port;
 use crate::synic::SIGNAL_TOKEN;
@@ -49,6 +50,9 @@ pub struct Loop {
     control_log: Option<File>,
     /// The crash's parameters, and until when the guest may end by itself.
     crash: Option<(String, Instant)>,
+    power: Power,
+    /// When the power is cut.
+    cut: Option<Instant>,
 }
 
 impl Loop {
@@ -61,6 +65,7 @@ impl Loop {
         mailbox: &Mailbox,
         shared: Arc<Shared>,
         eom: &EventFd,
+        power: Power,
     ) -> Result<Self> {
         let this = Self {
             host,
@@ -74,6 +79,8 @@ impl Loop {
             raw_terminal: false,
             control_log: None,
             crash: None,
+            power,
+            cut: None,
         };
         this.watch(this.bell.as_raw_fd(), EventSet::IN, BELL)?;
         this.watch(this.eom.as_raw_fd(), EventSet::IN, EOM)?;
@@ -154,6 +161,9 @@ impl Loop {
                 self.host.trace.flush();
                 next_tick = now + TICK;
             }
+            if self.cut.is_some_and(|at| now >= at) {
+                return Ok(Some(End::PowerCut));
+            }
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(None);
             }
@@ -171,6 +181,9 @@ impl Loop {
         let mut wait = next_tick.saturating_duration_since(now);
         if self.host.messages_waiting() {
             wait = wait.min(RETRY);
+        }
+        if let Some(at) = self.cut {
+            wait = wait.min(at.saturating_duration_since(now));
         }
         if let Some(ms) = self.host.next_event() {
             // Rounded up: epoll counts whole milliseconds.
@@ -208,9 +221,19 @@ impl Loop {
     fn line(&mut self, line: &str) {
         self.log("guest", line);
         let Some(command) = self.results.line(line) else { return };
-        let answer = match command {
-            "ready" => self.results.ready().ok_or_else(|| "the guest was not ready yet".to_owned()),
-            _ => self.host.command(command),
+        let ready = self.results.ready().ok_or_else(|| "the guest was not ready yet".to_owned());
+        let answer = match (command, self.about_power(command)) {
+            (_, Some(answer)) => answer,
+            ("ready", None) => ready,
+            ("count begin", None) => {
+                count_begin();
+                Ok(String::new())
+            }
+            ("count end", None) => {
+                count_end();
+                Ok(String::new())
+            }
+            (_, None) => self.host.command(command),
         };
         let answer = match answer {
             Ok(text) => format!("ok {text}"),
@@ -218,6 +241,39 @@ impl Loop {
         };
         self.log("host", answer.trim_end());
         self.shared.ports[1].send(format!("{}\n", answer.trim_end()).as_bytes());
+    }
+
+    /// `cut [MS]`: cuts the power, now or in so many milliseconds. `remember TEXT`, `recall`: what
+    /// is to be known after that.
+    fn about_power(&mut self, command: &str) -> Option<Result<String, String>> {
+        let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match word {
+            "cut" => {
+                let ms = if rest.is_empty() { Ok(0) } else { rest.parse() };
+                let Ok(ms) = ms else { return Some(Err(format!("not a number: {rest}"))) };
+                self.cut = Some(Instant::now() + Duration::from_millis(ms));
+            }
+            "remember" => self.power.remember(rest),
+            "recall" => return Some(Ok(self.power.recall().to_owned())),
+            _ => return None,
+        }
+        Some(Ok(String::new()))
+    }
+
+    /// How often the guest was started.
+    pub fn boot(&self) -> u32 {
+        self.power.boot()
+    }
+
+    /// Starts the guest anew, after its power was cut or it has powered off: returns only if that
+    /// cannot be, and why.
+    pub fn start_anew(mut self, cut: bool) -> anyhow::Error {
+        self.host.trace.flush();
+        self.shared.ports.iter().for_each(Port::flush);
+        match self.power.start_anew(cut) {
+            Ok(()) => anyhow::anyhow!("the guest was not started again"),
+            Err(why) => why,
+        }
     }
 
     fn stdin(&mut self) -> Result<()> {
@@ -259,3 +315,23 @@ impl Loop {
         self.results.json(exit, why, json!(self.host.trace.counters()))
     }
 }
+
+/// A NOP for the plugin that counts instructions (tests/l1/qemu/count.c).
+macro_rules! mark {
+    ($name:ident, $last:literal, $doc:literal) => {
+        #[doc = $doc]
+        fn $name() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: This is `nopl (%rax)` with some displacement, which does nothing.
+            unsafe {
+                core::arch::asm!(
+                    concat!(".byte 0x0f, 0x1f, 0x80, 0x48, 0x56, 0x52, ", $last),
+                    options(nomem, nostack, preserves_flags)
+                )
+            };
+        }
+    };
+}
+
+mark!(count_begin, "0x42", "An interval begins.");
+mark!(count_end, "0x45", "It ends.");

@@ -9,6 +9,7 @@
 mod acpi;
 mod boot;
 mod cmos;
+mod cut;
 mod events;
 mod machine;
 mod memory;
@@ -37,6 +38,7 @@ use hvengine::{Host, Level, Trace, Version};
 use vmm_sys_util::epoll::Epoll;
 use vmm_sys_util::eventfd::EventFd;
 
+use cut::Power;
 use events::Loop;
 use machine::{Machine, MAX_VCPUS};
 use memory::{Ram, MAX_MIB};
@@ -70,13 +72,20 @@ struct Options {
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(64..=MAX_MIB))]
     memory: u64,
     /// A disk of the first SCSI controller, LUN 0, 1, and so on: a size (256M: zeros, in memory)
-    /// or a file, then options: :ro (cannot be written), :4k (blocks of 4096 bytes), :path=N,
+    /// or a file, then options: :ro (cannot be written), :4k (blocks of 4096 bytes), :dvd (a DVD
+    /// drive), :cache (a power cut loses some of what was not flushed, and keeps the rest), :path=N,
     /// :target=N, :lun=N (where it is).
     #[arg(long, value_name = "SIZE|FILE[:OPTION...]")]
     disk: Vec<String>,
     /// One more SCSI controller with these disks.
     #[arg(long, value_name = "DISK[,DISK...]")]
     scsi: Vec<String>,
+    /// A disk of an IDE controller, which is a device of its own: the first, the second, and so on.
+    #[arg(long, value_name = "DISK")]
+    ide: Vec<String>,
+    /// An adapter of Fibre Channel with these disks.
+    #[arg(long, value_name = "DISK[,DISK...]")]
+    fc: Vec<String>,
     /// The most sub-channels that each SCSI controller offers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     scsi_channels: u16,
@@ -113,6 +122,10 @@ struct Options {
     /// ends with status 0, everything else with 2.
     #[arg(long)]
     expect_crash: bool,
+    /// How often the guest is booted: again after each time but the last that it has powered off.
+    /// It keeps its disks; everything else is new.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    boots: u32,
     /// Where console.log, trace.jsonl and result.json go.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -125,6 +138,8 @@ struct Options {
     /// What the trace holds.
     #[arg(long, value_enum, default_value_t = TraceLevel::Messages)]
     trace: TraceLevel,
+    #[command(flatten)]
+    before: cut::Before,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -170,10 +185,15 @@ impl Backing for FileBacking {
     }
 }
 
-fn backing(what: &str, block: u64) -> Result<Box<dyn Backing>> {
+fn backing(what: &str, config: &DiskConfig, power: &mut Power) -> Result<Box<dyn Backing>> {
+    let block = u64::from(config.block);
     let (backing, size): (Box<dyn Backing>, u64) = match parse_size(what) {
+        Some(size) if config.cache || power.keeps_all() => (Box::new(power.disk(size)?), size),
         Some(size) => (Box::new(MemoryBacking::new(size)), size),
         None => {
+            if config.cache {
+                bail!("disk {what}: the option :cache is for sizes");
+            }
             let file = File::options().read(true).write(true).open(what);
             let file =
                 file.with_context(|| format!("disk {what}: neither a size (256M) nor a file"))?;
@@ -190,30 +210,58 @@ fn backing(what: &str, block: u64) -> Result<Box<dyn Backing>> {
 /// The most disks of a controller, as on Hyper-V.
 const MAX_DISKS: usize = 64;
 
-/// Controller number `number` with these disks.
-fn controller<'a>(
-    number: u8,
-    disks: impl Iterator<Item = &'a str>,
-    sub_channels: u16,
-) -> Result<Storvsp> {
+/// A disk as an option describes it: the one at `index` if that says nothing else.
+fn disk(text: &str, index: u8, serial: String, power: &mut Power) -> Result<Disk> {
+    let mut config = DiskConfig::new(Address::lun(index), serial);
+    let what = config.parse(text).map_err(|why| anyhow::anyhow!("disk {text}: {why}"))?;
+    Ok(Disk::new(backing(what, &config, power)?, config))
+}
+
+/// The disks of a controller; their serial numbers begin with `serial`.
+fn disks<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    serial: &str,
+    power: &mut Power,
+) -> Result<Vec<Disk>> {
     let mut made: Vec<Disk> = Vec::new();
-    for (index, text) in disks.enumerate() {
+    for (index, text) in texts.enumerate() {
         if index == MAX_DISKS {
             bail!("a controller has at most {MAX_DISKS} disks");
         }
-        let serial = match number {
-            0 => format!("HVRUST{index:02}"),
-            _ => format!("HVRUST{number}-{index:02}"),
-        };
-        let mut config = DiskConfig::new(Address::lun(index as u8), serial);
-        let what = config.parse(text).map_err(|why| anyhow::anyhow!("disk {text}: {why}"))?;
-        let at = config.address;
+        let new = disk(text, index as u8, format!("{serial}{index:02}"), power)?;
+        let at = new.address();
         if made.iter().any(|disk| disk.address() == at) {
             bail!("disk {text}: there are two at {at}");
         }
-        made.push(Disk::new(backing(what, config.block.into())?, config));
+        made.push(new);
     }
-    Ok(Storvsp::new(number, made).with_sub_channels(sub_channels))
+    Ok(made)
+}
+
+/// Adds the controllers and their disks.
+fn add_disks(host: &mut Host, options: &Options, power: &mut Power) -> Result<()> {
+    let channels = options.scsi_channels;
+    if !options.disk.is_empty() {
+        let made = disks(options.disk.iter().map(String::as_str), "HVRUST", power)?;
+        host.add("scsi0", Box::new(Storvsp::new(0, made).with_sub_channels(channels)));
+    }
+    for (number, texts) in (1..=u8::MAX).zip(&options.scsi) {
+        let made = disks(texts.split(','), &format!("HVRUST{number}-"), power)?;
+        let device = Storvsp::new(number, made).with_sub_channels(channels);
+        host.add(&format!("scsi{number}"), Box::new(device));
+    }
+    for (number, text) in (0..=u8::MAX).zip(&options.ide) {
+        // What stands for a disk of its own has one unit, at the target of its number.
+        let text = format!("{text}:target={number}:lun=0");
+        let made = disk(&text, 0, format!("HVIDE{number:02}"), power)?;
+        host.add(&format!("ide{number}"), Box::new(Storvsp::ide(number, made)));
+    }
+    for (number, texts) in (0..=u8::MAX).zip(&options.fc) {
+        let made = disks(texts.split(','), &format!("HVFC{number}-"), power)?;
+        let device = Storvsp::fibre_channel(number, made).with_sub_channels(channels);
+        host.add(&format!("fc{number}"), Box::new(device));
+    }
+    Ok(())
 }
 
 /// Reads `XX:XX:XX:XX:XX:XX`.
@@ -262,10 +310,17 @@ fn nic(what: &str) -> Result<(&str, NetConfig)> {
     Ok((name, config))
 }
 
-fn log_file(dir: Option<&Path>, name: &str) -> Result<Option<File>> {
+/// Makes a log, or goes on with that of the boots before.
+fn log_file(dir: Option<&Path>, name: &str, boot: u32) -> Result<Option<File>> {
     let Some(dir) = dir else { return Ok(None) };
     let path = dir.join(name);
-    Ok(Some(File::create(&path).with_context(|| format!("cannot write {}", path.display()))?))
+    let mut how = File::options();
+    let how = match boot {
+        1 => how.write(true).truncate(true),
+        _ => how.append(true),
+    };
+    let file = how.create(true).open(&path);
+    Ok(Some(file.with_context(|| format!("cannot write {}", path.display()))?))
 }
 
 /// Writes to the log, line by line (the log may be on a slow network file system, and the guest
@@ -291,10 +346,13 @@ impl Write for Tee {
 }
 
 /// The kernel's command line: no PCI, no probing for what is not there, timers that are exact.
-fn cmdline(append: &str) -> String {
+fn cmdline(append: &str, boot: u32) -> String {
     let fixed = "console=ttyS0 loglevel=5 panic=1 pci=off nokaslr mitigations=off no_timer_check \
                  rcupdate.rcu_cpu_stall_timeout=120";
-    format!("{fixed} {append}")
+    match boot {
+        1 => format!("{fixed} {append}"),
+        _ => format!("{fixed} {append} hvboot={boot}"),
+    }
 }
 
 /// Makes SIGTERM an event, so that the logs and the result of a guest that hangs are kept. To be
@@ -320,12 +378,14 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     if let Some(dir) = out {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
+    let mut power = Power::on(&options.before, options.boots > 1);
+    let boot = power.boot();
     let ram = Ram::new(options.memory << 20)?;
     let machine = Machine::new(&ram, options.vcpus)?;
     let image = boot::Image {
         kernel: &options.kernel,
         initrds: &options.initrd,
-        cmdline: &cmdline(&options.append.join(" ")),
+        cmdline: &cmdline(&options.append.join(" "), boot),
     };
     let entry = boot::load(&ram.mmap, ram.size(), &image)?;
     acpi::write(&ram.mmap, options.vcpus)?;
@@ -334,8 +394,8 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let (queue, inbox) = mpsc::channel();
     let mailbox = Mailbox { queue, bell: Arc::new(EventFd::new(libc::EFD_NONBLOCK)?) };
     stop_on_sigterm(mailbox.clone())?;
-    let console =
-        Tee(log_file(out, "console.log")?.map(LineWriter::new), options.console == Console::Stdio);
+    let console = log_file(out, "console.log", boot)?.map(LineWriter::new);
+    let console = Tee(console, options.console == Console::Stdio);
     let lines = mailbox.clone();
     let irqs = [irq_line()?, irq_line()?];
     machine.irq(&irqs[0], 4)?;
@@ -360,7 +420,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         TraceLevel::Messages => Level::Messages,
         TraceLevel::Packets => Level::Packets,
     };
-    let trace = log_file(out, "trace.jsonl")?
+    let trace = log_file(out, "trace.jsonl", boot)?
         .map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>);
     let epoll = Arc::new(Epoll::new()?);
     let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone(), refusals);
@@ -377,15 +437,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     }
     host.add("heartbeat", Box::new(Heartbeat::new()));
     host.add("shutdown", Box::new(Shutdown::new()));
-    let channels = options.scsi_channels;
-    if !options.disk.is_empty() {
-        let disks = options.disk.iter().map(String::as_str);
-        host.add("scsi0", Box::new(controller(0, disks, channels)?));
-    }
-    for (number, disks) in (1..=u8::MAX).zip(&options.scsi) {
-        let device = controller(number, disks.split(','), channels)?;
-        host.add(&format!("scsi{number}"), Box::new(device));
-    }
+    add_disks(&mut host, options, &mut power)?;
     for (n, what) in options.service.iter().enumerate() {
         if options.service[..n].contains(what) {
             bail!("--service {what}: twice");
@@ -406,8 +458,8 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         host.pause_everywhere(ms);
     }
     host.add_null_devices(options.null_devices).map_err(anyhow::Error::msg)?;
-    let mut events = Loop::new(host, epoll, inbox, &mailbox, shared.clone(), &machine.eom)?;
-    events.log_control(log_file(out, "control.log")?);
+    let mut events = Loop::new(host, epoll, inbox, &mailbox, shared.clone(), &machine.eom, power)?;
+    events.log_control(log_file(out, "control.log", boot)?);
     for (index, fd) in taps {
         events.watch_backend(index, fd)?;
     }
@@ -427,6 +479,11 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
 fn main() -> ExitCode {
     let options = Options::parse();
     match run(&options) {
+        Ok((Some(End::PowerCut), events)) => {
+            // Only if that fails.
+            eprintln!("hvhost: {:#}", events.start_anew(true));
+            ExitCode::from(1)
+        }
         Ok((mut end, mut events)) => {
             if options.expect_crash {
                 end = Some(events.judge_crash(end));
@@ -434,7 +491,7 @@ fn main() -> ExitCode {
             let (code, exit, why) = match end {
                 None | Some(End::Stopped) => (3, "timeout", String::new()),
                 Some(End::Poweroff) => (0, "poweroff", String::new()),
-                Some(End::Reset) => (4, "reset", String::new()),
+                Some(End::Reset | End::PowerCut) => (4, "reset", String::new()),
                 Some(End::Crash(why)) => (2, "crash", why),
                 Some(End::Error(why)) => (2, "error", why),
             };
@@ -442,6 +499,12 @@ fn main() -> ExitCode {
                 eprintln!("hvhost: {why}");
             }
             let result = events.finish(exit, &why);
+            // Broken rules would be forgotten: they end it.
+            let sound = result["counters"].get("violations").is_none();
+            if code == 0 && sound && events.boot() < options.boots {
+                eprintln!("hvhost: {:#}", events.start_anew(false));
+                return ExitCode::from(1);
+            }
             if let Some(dir) = &options.out {
                 if let Err(e) = fs::write(dir.join("result.json"), format!("{result:#}\n")) {
                     eprintln!("hvhost: cannot write result.json: {e}");

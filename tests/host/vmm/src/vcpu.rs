@@ -51,6 +51,8 @@ pub enum End {
     Reset,
     /// The guest crashed.
     Crash(String),
+    /// The guest asked for a power cut.
+    PowerCut,
     /// Somebody wants us to stop (SIGTERM).
     Stopped,
     /// KVM cannot go on, or something here failed.

@@ -56,18 +56,29 @@ pub struct DiskConfig {
     pub serial: String,
     /// Writes are refused.
     pub read_only: bool,
-    /// Bytes of a logical block: 512 or 4096.
+    /// Bytes of a logical block: 512 or 4096, and 2048 of a DVD.
     pub block: u32,
+    /// It is a DVD drive, whose medium can be changed and not written.
+    pub dvd: bool,
+    /// What is written and not made durable yet may get lost when the power is cut.
+    pub cache: bool,
 }
 
 impl DiskConfig {
     /// A disk of 512-byte blocks that can be written.
     pub fn new(address: Address, serial: impl Into<String>) -> Self {
-        Self { address, serial: serial.into(), read_only: false, block: 512 }
+        Self {
+            address,
+            serial: serial.into(),
+            read_only: false,
+            block: 512,
+            dvd: false,
+            cache: false,
+        }
     }
 
-    /// Takes the options behind the first colon of `WHAT[:ro][:4k][:path=N][:target=N][:lun=N]` and
-    /// returns WHAT.
+    /// Takes the options behind the first colon of `WHAT[:ro][:4k][:dvd][:cache][:path=N][:target=N]
+    /// [:lun=N]` and returns WHAT.
     pub fn parse<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
         let mut words = text.split(':');
         let what = words.next().unwrap_or_default();
@@ -76,6 +87,8 @@ impl DiskConfig {
             match word.split_once('=') {
                 None if word == "ro" => self.read_only = true,
                 None if word == "4k" => self.block = 4096,
+                None if word == "dvd" => (self.dvd, self.block) = (true, 2048),
+                None if word == "cache" => self.cache = true,
                 Some(("path", value)) => self.address.path = number(value)?,
                 Some(("target", value)) => self.address.target = number(value)?,
                 Some(("lun", value)) => self.address.lun = number(value)?,

@@ -9,6 +9,9 @@ use super::*;
 const PHYSICAL: u32 = 4096;
 /// Bit of byte 1 of INQUIRY.
 const EVPD: u8 = 0x01;
+/// Peripheral type, and bit of byte 1 of the answer.
+const DVD: u8 = 0x05;
+const REMOVABLE: u8 = 0x80;
 
 impl Disk {
     pub(super) fn read_capacity_10(&self, data: &mut dyn Transfer) -> Result<usize, Failure> {
@@ -44,7 +47,12 @@ impl Disk {
         if cdb[2] != 0 {
             return Err(Sense::BAD_FIELD);
         }
-        Ok(standard_inquiry(0).to_vec())
+        let mut out = standard_inquiry(0).to_vec();
+        if self.config.dvd {
+            out[..2].copy_from_slice(&[DVD, REMOVABLE]);
+            put(&mut out, 16, b"Virtual DVD-ROM ");
+        }
+        Ok(out)
     }
 
     fn vital_product_data(&self, page: u8) -> Result<Vec<u8>, Sense> {

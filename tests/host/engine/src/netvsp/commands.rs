@@ -9,7 +9,7 @@
 //!   channel when its quota is reached.
 //! - `grant N`, `offer N`: at most so many sub-channels are granted, or offered, the next time.
 //! - `table E0 ... E15`: sends another table to spread transmission by.
-//! - `bad KIND [COUNT]`: see [`super::faults`].
+//! - `bad KIND [COUNT]`, `noise SEED COUNT`: see [`super::faults`].
 
 use super::Netvsp;
 use crate::device::Io;
@@ -49,6 +49,7 @@ impl Netvsp {
                 self.send_table(io, 16, None, &table);
             }
             ["bad", kind] => self.bad(io, kind, None)?,
+            ["noise", seed, count] => self.noise(io, number(seed)?, number(count)?)?,
             ["bad", kind, count] => self.bad(io, kind, Some(number(count)?))?,
             _ => return Err(format!("unknown command: {}", words.join(" "))),
         }

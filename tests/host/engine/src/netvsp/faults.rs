@@ -21,6 +21,9 @@
 //! that nobody waits for comes first), `answer-status`, `answer-short`, `answer-lost`.
 //!
 //! As fast as the guest takes them: `link-flood`, 1000 link changes unless the count says other.
+//!
+//! `noise SEED COUNT`: that many packets, each of one of the kinds above that happen at once, or
+//! with one to three words of a message, or of the descriptor, that come from the seed.
 
 use super::channels::Allocation;
 use super::counters::Counter;
@@ -30,6 +33,7 @@ use super::{
     STATUS_SUCCESS,
 };
 use crate::device::Io;
+use crate::fault::Rng;
 use crate::rndis::{self, u32_at};
 
 /// An Ethernet type for experiments, which no protocol takes.
@@ -49,6 +53,35 @@ const INFO_OFFSET: usize = 7;
 const INFO_LENGTH: usize = 8;
 const ITEM_SIZE: usize = 11;
 const ITEM_OFFSET: usize = 13;
+
+/// What `noise` takes from above: what a guest without weak spots survives, and that neither
+/// changes the link nor how frames are spread.
+const KINDS: [&str; 24] = [
+    "length-short",
+    "length-long",
+    "data-offset",
+    "data-length",
+    "frame-short",
+    "info-offset",
+    "info-length",
+    "item-long",
+    "item-empty",
+    "item-offset",
+    "range-outside",
+    "range-wraps",
+    "range-long",
+    "ranges-none",
+    "ranges-many",
+    "ranges-huge",
+    "ranges-negative",
+    "type",
+    "type-short",
+    "type-in-buffer",
+    "completion-unknown",
+    "completion-empty",
+    "part-first",
+    "part-middle",
+];
 
 /// Faults that wait for their moment: how often each is still to happen.
 #[derive(Default)]
@@ -118,6 +151,17 @@ fn table_of(kind: &str) -> Option<(u32, Option<u32>, u32)> {
     })
 }
 
+/// A number that is probably small, or at an edge.
+fn edge(rng: &mut Rng) -> u32 {
+    match rng.below(6) {
+        0 => rng.number() as u32,
+        1 => u32::MAX - rng.below(64) as u32,
+        2 => 1 << rng.below(32),
+        3 => rng.below(1 << 24) as u32,
+        _ => rng.below(128) as u32,
+    }
+}
+
 impl Netvsp {
     pub(super) fn count_bad(&mut self) {
         self.counters.add(Counter::Bad, 1);
@@ -153,6 +197,74 @@ impl Netvsp {
             self.count_bad();
         }
         Ok(())
+    }
+
+    /// Sends packets that follow from a seed; see above.
+    pub(super) fn noise(&mut self, io: &mut Io<'_>, seed: u64, count: u32) -> Result<(), String> {
+        let mut rng = Rng::new(seed);
+        if !self.adapter.is_initialized() || !io.is_open(PRIMARY) {
+            return Err("the guest does not use the card".into());
+        }
+        for _ in 0..count {
+            match rng.below(8) {
+                0 => self.bad_packet(io, KINDS[rng.below(KINDS.len() as u64) as usize])?,
+                1 => self.noisy_descriptor(io, &mut rng)?,
+                2 => self.noisy_completion(io, &mut rng),
+                _ => self.noisy_message(io, &mut rng)?,
+            }
+            self.count_bad();
+        }
+        Ok(())
+    }
+
+    /// A message of which some words are others; it may have several parts, or be one.
+    fn noisy_message(&mut self, io: &mut Io<'_>, rng: &mut Rng) -> Result<(), String> {
+        const PACKET: u32 = 1;
+        let size = self.session.message_size();
+        let announcement = message(&[SEND_RNDIS_PACKET, 0, NO_SECTION, 0]);
+        let mut parts = Vec::new();
+        for _ in 0..=rng.below(3) {
+            let kind = [PPI_CHECKSUM, PPI_ID, edge(rng)][rng.below(3) as usize];
+            let mut bytes = self.harmless(kind, if kind == PPI_ID { ID_FIRST } else { edge(rng) });
+            for _ in 0..=rng.below(3) {
+                // All words up to the value of the item, but for those of the frame.
+                let at = rng.below(15) as usize * 4;
+                bytes[at..at + 4].copy_from_slice(&edge(rng).to_le_bytes());
+            }
+            // What says that the link is gone, or answers a question, is no noise.
+            if rng.below(16) != 0 {
+                bytes[..4].copy_from_slice(&PACKET.to_le_bytes());
+            }
+            parts.push(bytes);
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(|bytes| &bytes[..]).collect();
+        self.announce_bad(io, &parts, &announcement[..size])
+    }
+
+    /// A descriptor with other words than there should be.
+    fn noisy_descriptor(&mut self, io: &mut Io<'_>, rng: &mut Rng) -> Result<(), String> {
+        let size = self.session.message_size();
+        let announcement = message(&[SEND_RNDIS_PACKET, 0, NO_SECTION, 0]);
+        let receive = self.session.receive.as_mut().ok_or("there is no receive buffer")?;
+        let set = if rng.below(4) == 0 { edge(rng) } else { receive.id.into() };
+        let mut descriptor = set.to_le_bytes().to_vec();
+        let ranges = rng.below(4) as u32;
+        let count = if rng.below(2) == 0 { ranges } else { edge(rng) };
+        descriptor.extend(count.to_le_bytes());
+        for _ in 0..ranges {
+            descriptor.extend([edge(rng), edge(rng)].map(u32::to_le_bytes).as_flattened());
+        }
+        let id = receive.lend(PRIMARY, &[]);
+        io.send_descriptor(PRIMARY, id, &descriptor, &announcement[..size]);
+        Ok(())
+    }
+
+    /// A completion, of a length and with words that come from the seed.
+    fn noisy_completion(&mut self, io: &mut Io<'_>, rng: &mut Rng) {
+        let bytes = message(&[edge(rng), edge(rng), edge(rng)]);
+        let len = rng.below(bytes.len() as u64 / 4) as usize * 4;
+        // Ids of what is under way are small numbers: of these it is none.
+        io.complete(PRIMARY, rng.number() | 1 << 40, &bytes[..len]);
     }
 
     fn bad_packet(&mut self, io: &mut Io<'_>, kind: &str) -> Result<(), String> {

@@ -10,17 +10,24 @@
 //! `notify OPERATION [COUNT]`: packets with this operation that answer nothing.
 //! `fail COUNT ...`, `alter COUNT ...`: the next commands are not done and fail, or are done and
 //! answered wrongly, see [`Fault::parse`]; `faults` says how many are left, `faults off` ends them.
+//! `chaos RATE SEED [LUN]`: of 1000 commands so many are answered in a mad way, see [`Chaos`], until
+//! `chaos off`, which answers those that were not.
 //! `keep COUNT`: so many of the next commands that read are not answered, and their buffers are
 //! written over until `answer`, or until the guest has the rings back.
 //! `set versions [V.V ...]`, `set max-transfer BYTES`, `set sub-channels N`: what the controller
 //! says at the next handshake.
 //!
+//! `medium LUN insert SIZE SEED`, `medium LUN eject`: what is in a DVD drive.
+//! `names NODE PORT [first|second]`: an adapter's world wide names, in hexadecimal, and in which of
+//! its two sets; the guest hears of them.
+//!
 //! A LUN may be PATH:TARGET:LUN. An EVENT says how the guest hears of it: `enumerate`,
 //! `remove-device` or `silent`; adding and removing enumerate by themselves, and resizing is silent
 //! because the disk's unit attention tells it.
 
+use super::chaos::Chaos;
 use super::fault::{hex, sense, Fault};
-use super::{operation, Storvsp};
+use super::{operation, Names, Storvsp};
 use crate::device::Io;
 use crate::disk::{parse_size, Address, Disk, DiskConfig, MemoryBacking};
 
@@ -49,6 +56,15 @@ impl Storvsp {
                 self.disk(lun)?.attend(sense);
                 Ok(String::new())
             }
+            ["medium", lun, "insert", size, seed] => {
+                let bytes = parse_size(size).ok_or_else(|| format!("not a size: {size}"))?;
+                let seed = number(seed)?;
+                self.disk(lun)?.insert(bytes, seed).map(done)
+            }
+            ["medium", lun, "eject"] => self.disk(lun)?.eject().map(done),
+            ["names", node, port] => self.rename(io, node, port, true).map(done),
+            ["names", node, port, "first"] => self.rename(io, node, port, true).map(done),
+            ["names", node, port, "second"] => self.rename(io, node, port, false).map(done),
             ["rival", lun, ref rest @ ..] => self.disk(lun)?.rival(rest).map(done),
             ["notify", what] => self.repeat(io, what, 1).map(done),
             ["notify", what, count] => {
@@ -62,6 +78,22 @@ impl Storvsp {
             ["faults"] => Ok(self.faults.left().to_string()),
             ["faults", "off"] => {
                 self.faults.clear();
+                Ok(String::new())
+            }
+            ["chaos", "off"] => {
+                let unanswered = self.chaos.take().map(|chaos| chaos.unanswered);
+                for (channel, id, bytes) in unanswered.unwrap_or_default() {
+                    io.complete(channel, id, &bytes);
+                }
+                Ok(String::new())
+            }
+            ["chaos", rate, seed, ref lun @ ..] => {
+                let lun = match *lun {
+                    [] => None,
+                    [lun] => Some(lun.parse().map_err(|_| format!("not a number: {lun}"))?),
+                    _ => return Err("chaos is for one disk or for all".into()),
+                };
+                self.chaos = Some(Chaos::new(number(rate)?, number(seed)?, lun));
                 Ok(String::new())
             }
             ["keep", count] => {
@@ -115,6 +147,20 @@ impl Storvsp {
         let disk = self.disks.remove(&address).ok_or_else(|| format!("no disk {lun}"))?;
         self.shelf.insert(address, disk);
         self.tell(io, event);
+        Ok(())
+    }
+
+    /// Gives an adapter of Fibre Channel other names.
+    fn rename(
+        &mut self,
+        io: &mut Io<'_>,
+        node: &str,
+        port: &str,
+        first: bool,
+    ) -> Result<(), String> {
+        let name = |word| u64::from_str_radix(word, 16).map_err(|_| format!("no name: {word}"));
+        self.names = Names { node: name(node)?, port: name(port)?, first };
+        self.notify(io, operation::FCHBA_DATA);
         Ok(())
     }
 

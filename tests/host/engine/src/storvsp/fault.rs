@@ -23,6 +23,8 @@ pub(super) struct Fault {
     scsi: Option<u8>,
     sense: Option<Sense>,
     sense_length: Option<u8>,
+    /// The sense data as they are.
+    raw: Option<Vec<u8>>,
     data: Option<Length>,
     /// Status of the packet.
     host: Option<u32>,
@@ -40,8 +42,8 @@ enum Length {
 
 impl Fault {
     /// Reads `COUNT [SRB_STATUS [SCSI_STATUS]] [KEY/ASC/ASCQ]` and any of `op=`, `opcode=`, `lun=`,
-    /// `skip=` (which packets), `host=`, `answer=`, `data=[+]`, `sense=` (what is answered).
-    /// `count`, `lun`, `skip` and `data` are decimal, the rest is hexadecimal.
+    /// `skip=` (which packets), `host=`, `answer=`, `data=[+]`, `sense=` (its length), `bytes=` (sense
+    /// data as they are): what is answered. `count`, `lun`, `skip` and `data` are decimal, the rest is hexadecimal.
     pub(super) fn parse(instead: bool, words: &[&str]) -> Result<Self, String> {
         let [count, words @ ..] = words else { return Err("how many commands?".into()) };
         let mut fault = Self { instead, operation: operation::EXECUTE_SRB, ..Self::default() };
@@ -62,6 +64,7 @@ impl Fault {
                 "skip" => fault.skip = decimal(value)?,
                 "host" => fault.host = Some(hex(value)?),
                 "answer" => fault.answer = Some(hex(value)?),
+                "bytes" => fault.raw = Some(bytes(value)?),
                 "sense" => fault.sense_length = Some(byte(value)?),
                 "data" => {
                     fault.data = Some(match value.strip_prefix('+') {
@@ -106,6 +109,10 @@ impl Fault {
         srb.sense_length = self.sense_length.unwrap_or(srb.sense_length);
         if let Some(sense) = self.sense {
             srb.cdb[..SENSE].copy_from_slice(&sense.bytes());
+        }
+        if let Some(raw) = &self.raw {
+            srb.cdb.fill(0);
+            srb.cdb.iter_mut().zip(raw).for_each(|(to, from)| *to = *from);
         }
         match self.data {
             Some(Length::Exactly(bytes)) => srb.data_length = bytes.into(),
@@ -164,6 +171,17 @@ pub(super) fn hex(word: &str) -> Result<u32, String> {
 
 fn byte(word: &str) -> Result<u8, String> {
     u8::try_from(hex(word)?).map_err(|_| format!("more than a byte: {word}"))
+}
+
+/// Bytes in hexadecimal, two digits each.
+fn bytes(word: &str) -> Result<Vec<u8>, String> {
+    let digits: Option<Vec<u32>> = word.chars().map(|digit| digit.to_digit(16)).collect();
+    match digits.as_deref() {
+        Some(digits) if digits.len() % 2 == 0 => {
+            Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
+        }
+        _ => Err(format!("no bytes in hexadecimal: {word}")),
+    }
 }
 
 /// `KEY/ASC/ASCQ`.

@@ -275,6 +275,7 @@ fn no_packet_makes_it_panic() {
 }
 
 mod changes;
+mod kinds;
 
 #[test]
 fn kept_reads_are_answered_later() {

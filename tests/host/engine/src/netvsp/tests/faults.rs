@@ -136,3 +136,21 @@ fn a_flood_of_link_changes() {
     assert_eq!(last[8..12], bytes(&[0x4001_000b]));
     assert_eq!(guest.count("bad"), 500);
 }
+
+#[test]
+fn noise_follows_from_its_seed() {
+    let heard = |seed: &str| {
+        let mut guest = Guest::new();
+        guest.bench.command(&["noise", seed, "20"]).unwrap();
+        assert_eq!(guest.count("bad"), 20);
+        let mut packets = Vec::new();
+        while let Some(packet) = guest.bench.guest_recv() {
+            packets.push((packet.transaction_id, packet.data));
+        }
+        packets
+    };
+    let first = heard("1");
+    assert!(!first.is_empty());
+    assert!(heard("1") == first);
+    assert!(heard("2") != first);
+}

@@ -246,3 +246,26 @@ fn the_handshake_goes_wrong_on_request() {
         assert!(command(&mut bench, wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn mad_answers_end() {
+    let mut bench = ready();
+    bench.command(&["chaos", "1000", "7"]).unwrap();
+    let ready = srb(0, 2, 0, &[0; 6]);
+    let mut answers = 0;
+    for id in 0..300 {
+        bench.guest_send(PacketKind::InBand, id, true, &[], &ready);
+        while bench.guest_recv().is_some() {
+            answers += 1;
+        }
+    }
+    assert!(answers > 150, "{answers}");
+    bench.command(&["chaos", "off"]).unwrap();
+    let mut ids = Vec::new();
+    while let Some(answer) = bench.guest_recv() {
+        ids.push(answer.transaction_id);
+    }
+    assert_eq!(ids.len(), 16);
+    let answer = ask(&mut bench, &[], &ready).unwrap();
+    assert_eq!(answer.status.get(), status::SUCCESS);
+}
