@@ -2,13 +2,13 @@
 # For people; the kernel's build uses Kbuild.
 
 SHELL := /bin/bash
-export SUITE TEST VCPUS VMBUS STORVSC NETVSC HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS
+export SUITE TEST VCPUS VMBUS STORVSC NETVSC HOST KCONFIG SOAK ICOUNT KEEP KSRC JOBS MACHINES
 
 .PHONY: help run test bench check kernel root host
 .NOTPARALLEL:
 
 help:
-	@echo 'make run       boot a guest on our own Hyper-V host: a disk, a network card, and a shell'
+	@echo 'make run       boot a guest with the drivers in Rust on our own Hyper-V host: a disk, a network card, and a shell'
 	@echo 'make test      run the tests in guests; ends with "N passed, N failed"'
 	@echo 'make bench     the cost of fixed work, with the drivers in C and in Rust, in one table'
 	@echo 'make check     formatting, lints, patches, link proof'
@@ -20,7 +20,8 @@ help:
 	@echo 'SOAK=1         all tests on both kernels, some of them for longer'
 	@echo 'ICOUNT=1       figures that repeat: every instruction takes a nanosecond; each run twice and compared'
 	@echo 'VMBUS=rust     all tests with the bus driver in Rust; c: in C; both: those about the bus with each'
-	@echo 'STORVSC=, NETVSC=  the same for the storage and the network driver (default: tests about a driver with each of the two)'
+	@echo 'STORVSC=, NETVSC=  the same for the storage and the network driver (default: a test'"'"'s own, in Rust; with SOAK=1 in C too)'
+	@echo 'MACHINES=N     so many emulated machines at a time (default: two for each processor)'
 	@echo 'KEEP=1         keep the logs of all boots, in $$HVRUST_CACHE/kept'
 	@echo 'HOST=kvm|tcg   run guests on this KVM, or in an emulated machine (default: what works)'
 	@echo 'KSRC=DIR       another Linux 7.3 tree than Debian'"'"'s'

@@ -73,6 +73,15 @@ unsafe_count() {
 	return $bad
 }
 
+# boot/kunit asks for the result of each suite by its name.
+kunit_suites() {
+	local suite bad=0
+	for suite in $(files '*.rs' | xargs sed -n 's/.*kunit_tests(\([a-z_]*\))\].*/\1/p'); do
+		grep -qw "$suite" tests/suites/boot/kunit.sh || { echo "boot/kunit does not ask for the suite $suite"; bad=1; }
+	done
+	return $bad
+}
+
 # The kernel's own style, which differs from that of the test host.
 kernel_rustfmt() {
 	local tree rust
@@ -88,12 +97,13 @@ step "clippy, warnings are errors" scripts/host.sh clippy --workspace --all-targ
 step "patches apply" scripts/source.sh
 step "checkpatch --strict" checkpatch
 step "rustfmt of the kernel's files" kernel_rustfmt
+step "boot/kunit knows every suite" kunit_suites
 unsafe_count || failed=1
 # A client that was built for the bus in C loads with the one in Rust.
 step "exports of hv_vmbus in C and in Rust are equal" scripts/crc.sh
 drivers() { # CONFIG
 	scripts/modules.sh "$1" && return
-	echo "FAIL the drivers in Rust build as modules of the $1 kernel, without a warning"
+	echo "FAIL the drivers in Rust build as modules of the $1 kernel, without a warning (CLIPPY=${CLIPPY:-})"
 	failed=1
 }
 # Long on the first run: its progress is shown.
@@ -106,7 +116,8 @@ else
 	failed=1
 fi
 if scripts/kernel.sh fast; then
-	drivers fast
+	# The tests run what was built without.
+	CLIPPY=1 drivers fast && drivers fast
 	# The sample client's own build tells how its abstractions are compiled.
 	tests/misuse/run.sh fast || failed=1
 else

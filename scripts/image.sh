@@ -79,9 +79,10 @@ declare -A sets=(
 	[hyperv]="hv_kvp_daemon hv_vss_daemon"
 	[kexec]="kexec"
 	[net]="iperf3 socat ethtool ping"
+	[bpf]="ip"
 	[disk]="mkfs.ext4 e2fsck blkdiscard fallocate fstrim sg_inq sg_vpd sg_readcap sg_luns sg_sync sg_modes sg_unmap
 		sg_get_lba_status sg_persist sg_raw sg_requests sg_senddiag sg_start sg_turs sg_verify sg_wr_mode
-		sg_write_same"
+		sg_write_same sg_reset"
 )
 
 tools() {
@@ -96,6 +97,9 @@ tools() {
 			mv "$out/stage$(command -v "$program")" "$out/stage/tools/"
 			echo "$program $set" >>"$out/list.new"
 		done
+		if [ "$set" = bpf ]; then
+			clang -O2 -Wall -Werror -target bpf -c tests/bpf/xdp.c -o "$out/stage/tools/xdp.o"
+		fi
 		find "$out/stage" -type d -empty -delete
 		pack "$out/stage" "$out/$set.cpio"
 	done
@@ -122,6 +126,7 @@ remake "$BUILD" base < <(
 )
 remake tools tools < <(
 	echo "$self"
+	sha256sum tests/bpf/*
 	cat /.hvrust-packages
 	# Security updates of the root change libraries too.
 	stat -c %Y /var/lib/dpkg/status

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Builds the QEMU that emulates L1, in $HVRUST_CACHE/qemu: Debian 13's source with the
 # patches of tests/l1/qemu, which say what goes wrong without them, and no device that
-# L1 does not need. Runs inside the Debian root.
+# L1 does not need; and the plugin there, which counts instructions. Runs inside the Debian root.
 
 . "$(dirname "$0")/common.sh"
 
@@ -14,7 +14,7 @@ fi
 
 out=/cache/qemu
 log=$out.log
-stamp=$(cat "$0" tests/l1/qemu/*.patch | sha256sum)
+stamp=$(cat "$0" tests/l1/qemu/* | sha256sum)
 [ "$(cat $out/stamp 2>/dev/null)" != "$stamp" ] || exit 0
 
 start=$SECONDS
@@ -36,12 +36,15 @@ printf 'CONFIG_%s=y\n' I440FX VIRTIO_PCI VIRTIO_9P >$out/source/configs/devices/
 mkdir $out/build
 {
 	cd $out/build
-	../source/configure --target-list=x86_64-softmmu --enable-tcg --without-default-features \
+	../source/configure --target-list=x86_64-softmmu --enable-tcg --without-default-features --enable-plugins \
 		--without-default-devices --with-devices-x86_64=l1 --enable-virtfs --enable-attr \
 		--enable-cap-ng --disable-fdt --disable-docs --disable-werror --disable-install-blobs &&
-		ninja ${JOBS:+-j"$JOBS"} qemu-system-x86_64
+		ninja ${JOBS:+-j"$JOBS"} qemu-system-x86_64 &&
+		# What counts instructions, see machine.py.
+		cc -O2 -Wall -shared -fPIC -I../source/include/plugins -I../source/include/qemu \
+			$(pkg-config --cflags glib-2.0) -o count.so /hvrust/tests/l1/qemu/count.c
 } >>"$log" 2>&1 || die "QEMU does not build: $(grep -m1 -iE '(error|fatal):' "$log") (all of it: $log)"
-cp qemu-system-x86_64 $out/
+cp qemu-system-x86_64 count.so $out/
 cd /
 rm -rf $out/build $out/source $out/qemu_*
 echo "$stamp" >$out/stamp

@@ -12,10 +12,10 @@ HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
 KCONFIG= names the guests' kernel configuration: fast, debug, builtin. VMBUS=c|rust|both chooses the
 bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
-about the driver with the one in Rust too. Without any of them, all tests run with C, and those about drivers
-with these in Rust, each of them on another number of processors if it has several.
-KEEP=1 puts the job folders of the run aside. Exit status: 0 if every test passed and at least
-one ran, 1 if not, 2 for a mistake in the call or the set-up.
+about the driver with the one in Rust too. Without any of them each test runs once, with those drivers in
+Rust that it is about, and with SOAK=1 with C too.
+MACHINES=N lets N machines work at the same time. KEEP=1 puts the job folders of the run aside.
+Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a mistake in the call or the set-up.
 """
 
 import itertools
@@ -42,9 +42,15 @@ FAST = "fast"
 # MiB that a machine needs besides its guest's memory: its initramfs with the guests' files,
 # the disks, its own Linux.
 L1_MEMORY = 1280
-# Machines that run at the same time, for each of this machine's processors: tests sleep half
-# of their time.
-MACHINES = 2
+
+
+def machines():
+    """How many machines run at the same time. For each of this machine's processors two: tests sleep
+    half of their time."""
+    count = os.environ.get("MACHINES") or str(2 * os.cpu_count())
+    if not count.isdecimal() or int(count) == 0:
+        raise suite.Mistake(f"MACHINES={count}: it takes a number")
+    return int(count)
 
 
 class Guests:
@@ -259,7 +265,7 @@ def test(tests, guests):
             if hopeless:
                 out.not_run(sum(phase, []))
                 continue
-            count = 1 if alone else min(MACHINES * os.cpu_count(), len(phase))
+            count = 1 if alone else min(machines(), len(phase))
             where = "this machine's KVM" if guests.direct else (
                 f"{count} emulated machine{'s' if count > 1 else ''} with KVM"
                 f"{', one test at a time' if alone else ''}"
@@ -332,7 +338,9 @@ def main():
                 "demo", "demo.sh", kconfig=kconfig, timeout=120 * suite.KERNELS[kconfig], tools=("mkfs.ext4",),
                 memory=512 if kconfig == FAST else 1024,
             )  # fmt: skip
-            the_test = suite.with_drivers(the_test, suite.driver_sets(os.environ)[0])
+            # All there is in Rust, unless somebody wants it otherwise.
+            wanted = {name: os.environ.get(name) or "rust" for name, _ in suite.DRIVERS.values()}
+            the_test = suite.with_drivers(the_test, suite.driver_sets(wanted)[0])
             return demo(the_test, Guests([the_test]))
         choose = suite.bench if command == "bench" else suite.choose
         tests = choose(suite.load(boot.SUITES), os.environ)

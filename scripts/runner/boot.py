@@ -7,7 +7,7 @@ import pathlib
 import re
 import time
 
-from . import cpio, machine, suite
+from . import count, cpio, machine, suite
 
 GUEST_FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "guest"
 SUITES = pathlib.Path(__file__).resolve().parents[2] / "tests" / "suites"
@@ -44,8 +44,10 @@ class Verdict:
     seconds: float
     console: list
     began: bool = True
-    # What it measured: name -> (value, unit).
+    # What it measured: name -> (value, unit, whether equal runs have to agree).
     figures: dict = dataclasses.field(default_factory=dict)
+    # Seconds of processor time that the machine below used meanwhile.
+    cpu: float = 0
 
 
 class Tail:
@@ -105,7 +107,8 @@ class Boot:
             argv += ["--initrd", f"@tools-{name}.cpio"]
         argv += ["--initrd", f"@kernel-{first.kconfig}.cpio"] if first.kernel else []
         argv += ["--initrd", f"jobs/{number}/job.cpio"]
-        argv += ["--append", f"{APPEND[first.kconfig]} {first.append}".rstrip()]
+        append = APPEND.get(first.kconfig, APPEND["fast"])
+        argv += ["--append", f"{append} {first.append}".rstrip()]
         argv += ["--vcpus", str(first.vcpus), "--memory", str(first.memory)]
         argv += ["--disk", "256M", "--disk", "64M", "--nic", "tap0"]
         argv += ["--console", "stdio" if shell else "log", *first.host]
@@ -123,11 +126,16 @@ class Boot:
         self._marked = ""
         self._current = None
         self._began = 0.0
+        self._host = None
+        self._used = 0
         self._figures = {}
+        self._sections = []
+        self._intervals = 0
         self._result = {}
 
     def run(self, host, told):
         """Runs it on a machine; told(kind, text or Verdict) hears what happens, live."""
+        self._host = host
         host.command(f"{'shell' if self.shell else 'run'} {self.number}")
         deadline = time.monotonic() + READY_WITHIN * self._slow
         self._began = time.monotonic()
@@ -185,6 +193,7 @@ class Boot:
             elif word == "BEGIN":
                 self._current = next((t for t in self.tests if t.name == rest), None)
                 self._began = now
+                self._used = self._host.cpu()
                 self._figures = {}
                 if self._current:
                     deadline = now + (self._current.timeout + GRACE) * self._real
@@ -198,18 +207,48 @@ class Boot:
                 told("note", rest)
             elif word == "FIGURE":
                 name, value, unit = rest.split(" ", 2)
-                self._figures[name] = (float(value), unit)
+                self._figures[name] = (float(value), unit, True)
                 told("note", f"{self._current}: {name} {value} {unit}")
+            elif word == "SECTION":
+                self._sections.append(rest.split())
+            elif word == "COUNTED":
+                self._take_counts(told, *rest.split())
             elif word == "SHELL":
                 told("shell", self)
                 deadline = float("inf")
         return deadline
 
+    def _take_counts(self, told, name, times, ns, signals, interrupts):
+        """What an interval cost, for each of so many operations; symbols-NAME in the job folder has more."""
+        times = int(times)
+        first = self.tests[0]
+        build = machine.CACHE / "build"
+        symbols = count.Symbols(build / first.kconfig, build / f"{first.kconfig}-rust", first.rust)
+        for module, section, address in self._sections:
+            symbols.add(module, section, int(address, 16))
+        symbols.sort()
+        counts = count.Counts(self._host.counted, self._intervals, symbols)
+        self._intervals += 1
+        counts.write(self.dir / f"symbols-{name}", times)
+        for what, number, unit in (
+            ("drivers", counts.drivers, "instructions in drivers, bus and abstractions"),
+            ("kernel", counts.kernel, "instructions in the guest's kernel"),
+            ("user", counts.user, "instructions in the guest's programs"),
+            ("exits", counts.exits, "exits to the VMM"),
+            ("signals", int(signals), "signals to the host"),
+            ("interrupts", int(interrupts), "interrupts"),
+            ("time", int(ns), "ns, with the host and what is below it"),
+        ):
+            # How many packets an interrupt is good for depends on when the host gets to run.
+            self._figures[f"{name} {what}"] = (number / times, unit, False)
+            told("note", f"{self._current}: {name} {what} {number / times:.1f} {unit}")
+
     def _judge(self, test, why, seconds, told):
         bad = next(filter(BAD_LINE.match, self.console_of(test)), None)
         if bad and not why:
             why = f"the kernel's log: {bad}"
-        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures)
+        used = self._host.cpu() - self._used
+        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures, cpu=used)
         told("verdict", self.verdicts[test])
 
     def _what_hangs(self):

@@ -43,16 +43,17 @@ def has_hyperv():
         return False
 
 
-def qemu(kernel, initrd, memory, threads, icount):
-    """The command that boots L1; memory in MiB."""
+def qemu(kernel, initrd, memory, threads, counted):
+    """The command that boots L1; memory in MiB; counted is the file for what guests execute, or None."""
     share = "local,security_model=none,multidevs=remap"
     # With a thread for each processor L1, or a guest with two, dies now and then (an interrupt
     # arrives right after #VMEXIT, where GIF is 0), also with our patches. Not seen with a guest
     # of one processor, which is twice as fast when the VMM has the other one.
     accel = ["-accel", f"tcg,thread={'multi' if threads else 'single'},tb-size=512"]
-    if icount:
+    if counted:
         # One instruction is one nanosecond, and idle time passes at once: figures repeat.
         accel += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
+        accel += ["-plugin", f"{CACHE}/qemu/count.so,out={counted}"]
     return [
         CACHE / "qemu/qemu-system-x86_64", "-L", "/usr/share/seabios", "-L", "/usr/share/qemu",
         "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
@@ -84,12 +85,17 @@ class Machine:
         """files are what guests need, by their names in argv; kernel is L1's, if one is wanted,
         which then has so many MiB of memory, and with threads this machine's processors for its
         own two, or with icount a nanosecond for each instruction."""
+        # What QEMU's plugin writes.
+        self.counted = None
         files = {**files, "agent.sh": L1_FOLDER / "agent.sh", "peer.py": L1_FOLDER / "peer.py"}
         if kernel:
             # QEMU reads it before L1 says anything; no other machine must overwrite it until then.
-            initrd = SHARE / f"l1-{next(_numbers)}.cpio"
+            number = next(_numbers)
+            initrd = SHARE / f"l1-{number}.cpio"
             initrd.write_bytes(l1_image(files))
-            command = qemu(kernel, initrd, memory, threads, icount)
+            if icount:
+                self.counted = SHARE / f"counted-{number}"
+            command = qemu(kernel, initrd, memory, threads, self.counted)
         else:
             initrd = None
             bin_folder = SHARE / "bin"
@@ -128,6 +134,14 @@ class Machine:
                 elif "TCG doesn't support requested feature" not in text:
                     self.log.append(text)
         self._lines.put(None)
+
+    def cpu(self):
+        """Seconds of processor time that it used. What guests use straight on KVM is not seen."""
+        try:
+            fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def send(self, data):
         """Writes bytes to the agent or, in a guest's shell, to that."""

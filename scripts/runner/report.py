@@ -42,6 +42,8 @@ class Report:
         self._lock = threading.RLock()
         self._verdicts = {}
         self._figures = {}
+        # Those of equal runs that have to agree.
+        self._repeating = set()
         self._spoken = time.monotonic()
 
     def listener(self):
@@ -80,10 +82,12 @@ class Report:
             self._verdicts[test] = {
                 "name": test.name, "vcpus": test.vcpus, "kconfig": test.kconfig, "rust": test.rust,
                 "result": "fail" if failed else "pass", "why": why if failed else "",
-                "seconds": round(verdict.seconds, 2),
+                "seconds": round(verdict.seconds, 2), "cpu": round(verdict.cpu, 2),
             }  # fmt: skip
-            for name, (value, unit) in verdict.figures.items():
+            for name, (value, unit, repeats) in verdict.figures.items():
                 self._figures.setdefault((test.name, name, unit), {})[test] = value
+                if repeats:
+                    self._repeating.add((test.name, name, unit))
             if failed:
                 self.print(*notes, f"FAIL {test}: {why}", *(f"     | {line}" for line in verdict.console[-100:]))
             else:
@@ -95,14 +99,20 @@ class Report:
 
     def _compare(self):
         """Figures of equal runs have to agree."""
-        for (_, name, unit), values in self._figures.items():
-            rounds = {test: value for test, value in values.items() if test.round}
+        equal = {}
+        for of, values in self._figures.items():
+            for test, value in values.items():
+                if test.round and of in self._repeating:
+                    _, name, unit = of
+                    equal.setdefault((name, unit, test.name, test.vcpus, test.rust), {})[test] = value
+        for (name, unit, *_), rounds in equal.items():
             if len(rounds) < 2:
                 continue
             low, high = min(rounds.values()), max(rounds.values())
             apart = (high - low) / high if high else 0
             test = max(rounds, key=lambda test: test.round)
-            text = f"{test.name}: {name} {low:g} and {high:g} {unit}: {100 * apart:.2f} % apart"
+            sides = f", {' '.join(test.rust)} in Rust" if test.rust else ""
+            text = f"{test.name}{sides}: {name} {low:g} and {high:g} {unit}: {100 * apart:.2f} % apart"
             if apart <= AGREE:
                 self.say(text)
                 continue

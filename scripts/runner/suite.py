@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tests: what their header lines say, which ones were asked for, who shares a boot."""
 
-import collections
 import dataclasses
 import fnmatch
 import itertools
@@ -16,8 +15,10 @@ KEYS = {
 
 # The guests' kernels, and how many times longer than on the first everything may take there.
 KERNELS = {"fast": 1, "debug": 6, "builtin": 1}
-# Tests in one boot: few enough that two machines have something to do until the end.
-TOGETHER = 12
+# Tests in one boot, and seconds that they may take at most: few enough that all machines have
+# something to do until the end.
+TOGETHER = 16
+LONGEST = 1500
 
 
 # The module of each driver, the variable that chooses its implementation, and the letter that the
@@ -88,11 +89,9 @@ class Test:
 
     def boot(self):
         """Tests with the same key may share a boot."""
-        # The debug kernel boots for longer than most tests take: suites share one there.
-        group = self.name if self.own else "" if self.kconfig == "debug" else self.name.partition("/")[0]
         return (
             self.kconfig, self.vcpus, self.host, self.append, self.memory, self.alone, self.kernel, self.round,
-            self.rust, self.pattern, group,
+            self.rust, self.pattern, self.name if self.own else "",
         )  # fmt: skip
 
 
@@ -126,7 +125,6 @@ def tests_of(folder, path):
     # Most tests load and unload modules, which "builtin" has none of.
     kernels = fields.get("kconfig", "fast debug").split()
     counts = [int(word) for word in fields["vcpus"].split()]
-    favourite = max((count for count in counts if count <= 2), default=counts[0])
     smoke = yes[fields.get("smoke", "no")]
     variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts)
     for argument, kconfig, vcpus in variants:
@@ -150,10 +148,8 @@ def tests_of(folder, path):
             smoke=smoke,
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
-            # Once is enough: on two processors, where more can go wrong, if it runs on two. On debug
-            # two clients in Rust do not get along yet: the names of their locks' one class differ.
-            about=("hv_vmbus",) if smoke and kconfig == "debug"
-            else tuple(fields.get("rust", "").split()) if vcpus == favourite else (),
+            # What runs every time on debug runs with all there is in Rust.
+            about=tuple(DRIVERS) if smoke and kconfig == "debug" else tuple(fields.get("rust", "").split()),
         )
 
 
@@ -185,8 +181,10 @@ def with_drivers(test, rust):
     """The test with these modules in Rust, which have no weak spots of C. Of "W1/Y2" one is enough:
     each of the drivers can help itself."""
     letters = {DRIVERS[module][1] for module in rust}
-    xfail = () if test.xfail and any(spot[0] in letters for spot in test.xfail[0].split("/")) else test.xfail
-    return dataclasses.replace(test, rust=rust, xfail=xfail)
+    if test.xfail and any(spot[0] in letters for spot in test.xfail[0].split("/")):
+        # It has a guest of its own because C does not survive it.
+        test = dataclasses.replace(test, xfail=(), own=False)
+    return dataclasses.replace(test, rust=rust)
 
 
 def bench(tests, environment):
@@ -233,12 +231,9 @@ def choose(tests, environment):
         # "both": all tests with C, and those about the driver in Rust with that.
         chosen += [with_drivers(test, rust) for rust in others for test in candidates if rust[-1] in test.about]
     else:
-        # Once with Rust, on debug only so, and with C where that leaves room: on another number of
-        # processors, if there is one.
-        counts = collections.Counter((test.name, test.kconfig) for test in candidates)
-        alone = [test.kconfig == "fast" and counts[test.name, test.kconfig] == 1 for test in candidates]
-        chosen = [test for test, only in zip(candidates, alone) if soak or only or not test.about]
-        chosen += [with_drivers(test, test.about) for test in candidates if test.about]
+        # C is the oracle of a new test, and of all of them in a soak.
+        chosen = [with_drivers(test, test.about) for test in candidates]
+        chosen += [test for test in candidates if test.about and soak]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS= KCONFIG=; there are " + " ".join(known))
@@ -259,7 +254,13 @@ def group(tests):
         shared.setdefault(test.boot(), []).append(test)
     boots = []
     for members in shared.values():
-        boots += [members[at : at + TOGETHER] for at in range(0, len(members), TOGETHER)]
+        seconds = 0
+        for number, test in enumerate(members):
+            seconds += test.timeout
+            if number == 0 or len(boots[-1]) == TOGETHER or seconds > LONGEST * KERNELS[test.kconfig]:
+                boots.append([])
+                seconds = test.timeout
+            boots[-1].append(test)
     for number, members in enumerate((boot for boot in boots if boot[0].kconfig == "debug"), 1):
         members.append(dataclasses.replace(
             members[0], name=f"kmemleak-{number}", file="kmemleak.sh", argument="", timeout=180, tools=(),

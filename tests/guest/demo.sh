@@ -3,7 +3,7 @@
 # What "make run" shows: data goes to a disk and over a network card and comes back.
 
 note "The guest runs Linux $(uname -r); $(sed -n 's/.*hv_vmbus: //p' /run/boot.log | grep -m1 version)."
-note "On its bus are:"
+note "Drivers in Rust: ${RUST:-none}. On its bus are:"
 for device in /sys/bus/vmbus/devices/*; do
 	driver=$(readlink "$device/driver") || driver=nothing
 	note "  $(basename "$device"), driven by $(basename "$driver")"

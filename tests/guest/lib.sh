@@ -22,6 +22,31 @@ note() { echo "NOTE $*" >&3; }
 # A figure that repeats, to be compared with the same one of another run.
 figure() { echo "FIGURE $*" >&3; } # NAME NUMBER UNIT
 
+# What it costs to do something a number of times: figures per time of instructions in the
+# drivers and in the whole guest, of exits, signals and interrupts, if they repeat (ICOUNT=1).
+measure() { # NAME TIMES DEVICE COMMAND...
+	local name=$1 times=$2 device=$3 began signals interrupts
+	shift 3
+	signals=$(counter signals)
+	interrupts=$(counter "$device.interrupts")
+	host count begin
+	began=$(now_ns)
+	"$@" || fail "$name: it failed with status $?"
+	began=$(($(now_ns) - began))
+	host count end
+	echo "COUNTED $name $times $began $(($(counter signals) - signals)) $(($(counter "$device.interrupts") - interrupts))" >&3
+}
+
+# Where the modules of the drivers are, for the runner to find their share in what was counted.
+show_modules() {
+	local file module
+	for file in /sys/module/hv_vmbus/sections/.*text* /sys/module/hv_storvsc/sections/.*text* \
+		/sys/module/hv_netvsc/sections/.*text*; do
+		module=${file#/sys/module/}
+		echo "SECTION ${module%%/*} ${file##*/} $(cat "$file")" >&3
+	done
+}
+
 # The clock in nanoseconds.
 now_ns() { sed -n 's/^now at \([0-9]*\) nsecs.*/\1/p' /proc/timer_list; }
 
@@ -40,6 +65,17 @@ host() { # COMMAND...
 	ok) ;;
 	"ok "*) echo "${answer#ok }" ;;
 	*) fail "host $*: $answer" ;;
+	esac
+}
+
+# The same, for what the host cannot always do: whether it did.
+try_host() { # COMMAND...
+	local answer
+	echo "host $*" >&3
+	read -r -t 60 answer <&3 || fail "the VMM does not answer: host $*"
+	case $answer in
+	ok*) ;;
+	*) return 1 ;;
 	esac
 }
 
@@ -139,9 +175,18 @@ send_file() { # FILE [ADDRESS]
 
 # Fetches the peer's 8 MiB and compares.
 receive_file() { # [ADDRESS]
+	receive_from 7002 "${1:-$PEER}"
+}
+
+# The same with 1 MiB, for what is done often.
+receive_little() { # [ADDRESS]
+	receive_from 7005 "${1:-$PEER}"
+}
+
+receive_from() { # PORT ADDRESS
 	local got expected
-	expected=$(nc -w 30 "${1:-$PEER}" 7003 </dev/null) || fail "the peer does not tell its digest"
-	got=$(nc -w 30 "${1:-$PEER}" 7002 </dev/null | sum) || fail "receiving from the peer failed"
+	expected=$(nc -w 30 "$2" $(($1 + 1)) </dev/null) || fail "the peer does not tell its digest"
+	got=$(nc -w 30 "$2" "$1" </dev/null | sum) || fail "receiving from the peer failed"
 	[ "$got" = "$expected" ] || fail "other data came than the peer sent"
 }
 

@@ -4,13 +4,16 @@
 
 What answers at the guest's network peer:
   TCP 7001  takes data until the end, answers with its SHA-256
-  TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256
+  TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256; 7005 and 7006 the same with the first MiB
   TCP 7004  takes one line:
               send MAC COUNT [VLAN]  sends frames without a protocol, to this address, and
                                      in this VLAN; answers "sent"
               watch                  answers "watching"
               seen                   the frames without a protocol that came since "watch": a
                                      line each, "SOURCE DESTINATION VLAN|- BYTES"
+              room COUNT             so many frames may wait for the VMM from now on (500 at
+                                     first), the others are dropped; answers "there"
+              forget                 forgets who has which address; answers "forgotten"
   UDP 7007  sends each datagram back
   UDP 7009  takes datagrams and says nothing
 Writes DIR/ready when all of them listen.
@@ -22,11 +25,18 @@ import os
 import pathlib
 import socket
 import struct
+import subprocess
 import sys
 import threading
 
 NOISE = os.urandom(8 << 20)
-DIGEST = hashlib.sha256(NOISE).hexdigest().encode() + b"\n"
+LITTLE = NOISE[: 1 << 20]
+
+
+def served(data):
+    """What sends this and, for the next port, what sends its digest."""
+    digest = hashlib.sha256(data).hexdigest().encode() + b"\n"
+    return lambda conn: conn.sendall(data), lambda conn: conn.sendall(digest)
 
 
 def sink(conn):
@@ -104,6 +114,12 @@ def frames(conn):
             for _ in range(int(rest[1])):
                 sock.send(frame)
         conn.sendall(b"sent\n")
+    elif command == "room":
+        subprocess.run(["ip", "link", "set", TAP, "txqueuelen", str(int(rest[0]))], check=True)
+        conn.sendall(b"there\n")
+    elif command == "forget":
+        subprocess.run(["ip", "neigh", "flush", "dev", TAP], check=True)
+        conn.sendall(b"forgotten\n")
 
 
 def listen(port, answer):
@@ -136,8 +152,9 @@ def echo(port, back=True):
 
 
 listen(7001, sink)
-listen(7002, lambda conn: conn.sendall(NOISE))
-listen(7003, lambda conn: conn.sendall(DIGEST))
+for port, data in (7002, NOISE), (7005, LITTLE):
+    for offset, action in enumerate(served(data)):
+        listen(port + offset, action)
 listen(7004, frames)
 echo(7007)
 echo(7009, back=False)
