@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # kconfig: fast
-# boot: own
+# rust: hv_vmbus hv_storvsc hv_netvsc
 # alone: yes
 # breaks-with: a sleep of 6 s before READY in tests/guest/init (seen)
 #

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 90
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: the VMM forgets a range when it gives the pages back
+# breaks-with: the VMM forgets a range when it gives the pages back (seen)
 #
 # hv_balloon reports the memory's use, gives pages to the host and takes them back.
 

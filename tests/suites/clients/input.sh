@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 60
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: the VMM's key events without the flag BREAK
+# breaks-with: the VMM's key events without the flag BREAK (seen)
 #
 # Keys and pointer of the host arrive at /dev/input.
 

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 120
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: the VMM's mouse keeps its state when its channel is closed
+# breaks-with: the VMM's mouse keeps its state when its channel is closed (seen)
 #
 # The other drivers of the bus can be unloaded and loaded again, and find their devices each
 # time. hv_balloon has no exit.

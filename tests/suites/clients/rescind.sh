@@ -5,7 +5,7 @@
 # timeout: 180
 # tools: hv_kvp_daemon hv_vss_daemon
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: the VMM does not offer again what it has rescinded
+# breaks-with: the VMM does not offer again what it has rescinded (seen)
 #
 # The host takes each small device away, and offers it again: its driver lets go of it and
 # takes it again, with a daemon in between too.

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 90
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: the VMM's "set" without the flag SYNC
+# breaks-with: the VMM's "set" without the flag SYNC (seen)
 #
 # hv_utils has a PTP clock and sets the guest's clock when the host says so; a mere sample
 # of the host's time changes nothing.

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 60
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: another class id in the VMM's offer
+# breaks-with: the VMM sends 72 bytes when it is told to send 64 (seen)
 #
 # uio_hv_generic takes a device that it is told of: user space opens it, finds its rings,
 # and hears when a packet is in one.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 60
 # each: answer-id answer-status answer-short
 # breaks-with: nothing was tried yet
@@ -31,4 +32,4 @@ done
 ip link set eth0 mtu 1500
 need_net
 send_file /tmp/noise
-receive_file
+receive_little

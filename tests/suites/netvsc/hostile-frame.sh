@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 30
 # boot: own
 # breaks-with: nothing was tried yet

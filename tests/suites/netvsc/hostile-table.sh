@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 2
+# rust: hv_netvsc
 # timeout: 60
 # host: --nic tap0,queues=2
 # tools: ethtool

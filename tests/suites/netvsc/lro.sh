@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 120
 # host: --nic tap0,rsc=on
 # tools: ethtool
@@ -10,6 +11,8 @@
 # the guest has that switched off.
 
 need_net
+# Others that run in this guest may have been sent what cannot be used.
+refused=$(counter nic0.rx_guest_failed)
 e() { /tools/ethtool "$@"; }
 received() { cat /sys/class/net/eth0/statistics/rx_packets; }
 e -k eth0 | grep -q '^large-receive-offload: on$' || fail "large-receive-offload is not on: $(e -k eth0 | grep large)"
@@ -27,7 +30,7 @@ for lro in on off on; do
 			[ $coalesced = 0 ] || fail "$address: $coalesced coalesced packets without lro"
 			[ $packets -gt 5500 ] || fail "$address: only $packets packets for 8 MiB without lro"
 		fi
-		[ "$(counter nic0.rx_guest_failed)" = 0 ] || fail "the guest refused packets"
+		[ "$(counter nic0.rx_guest_failed)" = "$refused" ] || fail "the guest refused packets"
 	done
 done
 # Without checksum offload the guest looks at every byte.

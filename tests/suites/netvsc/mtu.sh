@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
-# rust: hv_vmbus
+# rust: hv_vmbus hv_netvsc
 # timeout: 240
 # tools: ping ethtool
 # breaks-with: nothing was tried yet
@@ -39,7 +39,7 @@ wait || true
 not ip link set eth0 mtu 67 || fail "an MTU of 67 is taken"
 need_net
 send_file /tmp/noise
-receive_file
+receive_little
 send_file /tmp/noise $PEER6
 dmesg | grep -i 'ring buffer not empty' && fail "the ring was not empty after closing"
 [ "$(counter nic0.tx_refused)" = 0 ] || fail "the host refused frames: $(host nic0 counters)"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 60
 # each: 1 2 4 5 6
 # host: --nic tap0,nvsp={},rsc=on

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 300
 # host: --nic tap0,rsc=on
 # tools: ethtool socat
@@ -10,7 +11,7 @@
 # checksums by the host, coalescing by the host or by the kernel.
 
 need_net
-noise 2
+noise 1
 # What depends on something that is off goes off too, and ethtool says that it cannot.
 e() { /tools/ethtool -K eth0 "$@" >/dev/null 2>&1 || true; }
 is() { /tools/ethtool -k eth0 | grep -q "^$1: $2" || fail "$set: $1 is not $2"; }
@@ -36,8 +37,8 @@ for lro in on off; do
 				done
 			done
 		done
-		receive_file
-		receive_file $PEER6
+		receive_little
+		receive_little $PEER6
 		send_file /tmp/noise $PEER6
 		datagram "UDP6:[$PEER6]"
 	done

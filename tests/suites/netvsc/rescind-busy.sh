@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_netvsc
 # timeout: 120
 # tools: socat
 # boot: own
@@ -12,13 +13,13 @@
 
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { [ ! -e /sys/class/net/eth0 ]; }
-noise 8
+noise 2
 for round in 1 2 3 4; do
 	need_net
 	# UDP, because nothing slows that down but the ring.
 	/tools/socat -u -b 1400 OPEN:/dev/zero "UDP4:$PEER:7007" &
 	sender=$!
-	sleep 2
+	sleep 1
 	kill -0 $sender || fail "round $round: no traffic before the rescind"
 	host rescind nic0
 	within 15 gone || fail "round $round: eth0 is still there 15 s after the rescind"

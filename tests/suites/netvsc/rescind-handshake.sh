@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 180
 # boot: own
 # xfail-c: X7 rescinded .* is still on the bus|did not come

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
-# rust: hv_vmbus
+# rust: hv_vmbus hv_netvsc
 # smoke: yes
 # timeout: 90
 # soak: 5

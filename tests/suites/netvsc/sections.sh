@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
+# rust: hv_netvsc
 # timeout: 60
 # host: --nic tap0,whole-sections,receive-section=4000,send-section=2048,alias=Blue
 # tools: ethtool

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_netvsc
 # kconfig: fast
+# rust: hv_vmbus hv_storvsc hv_netvsc
 # alone: yes
 # timeout: 90
 # tools: iperf3
@@ -11,7 +13,7 @@
 
 need_net
 rate() { # ARGUMENTS...: Mbit/s at the receiver
-	/tools/iperf3 -c $PEER -t 5 -f m "$@" >/tmp/iperf.txt || fail "iperf3 $*: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -t 2 -f m "$@" >/tmp/iperf.txt || fail "iperf3 $*: $(tail -n 1 /tmp/iperf.txt)"
 	sed -n 's,.* \([0-9.]*\) Mbits/sec .*receiver.*,\1,p' /tmp/iperf.txt | tail -n 1
 }
 tx=$(rate)

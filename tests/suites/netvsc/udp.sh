@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1 2
+# rust: hv_netvsc
 # timeout: 90
 # tools: socat iperf3
 # breaks-with: the VMM drops frames that are no TCP

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 60
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # The module is found by the device's alias and binds to the device; the packets of probe
 # come back; user space can unbind it and bind it again.

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 120
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # Packets of 1 byte to 16 KiB go both ways through rings that they fill and wrap many times:
 # requests come back as completions, others as data, and what the host sends goes back.

@@ -5,7 +5,7 @@
 # timeout: 120
 # soak: 5
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # The module goes and comes back 20 times with packets under way in both directions: each time
 # the channel is closed with its rings full, and opened as if it were new.

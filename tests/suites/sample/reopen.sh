@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 180
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # The channels are closed and opened again 100 times while packets are under way in both
 # directions, each time with rings of other sizes: a primary and a sub-channel, with the receive

@@ -3,9 +3,8 @@
 # vcpus: 1 2
 # rust: hv_vmbus
 # timeout: 120
-# boot: own
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: the VMM does not offer again what it has rescinded (seen)
 #
 # The host takes the device away while packets are under way, and while probe waits for answers:
 # the driver lets go of it at once, and binds when it is offered again.

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 120
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # The host puts data into a buffer that the guest gave it, on the primary channel and on a
 # sub-channel: each packet is read as it was written and completed once, also when more wait than

@@ -3,9 +3,8 @@
 # vcpus: 1 2
 # rust: hv_vmbus
 # timeout: 90
-# boot: own
 # host: --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a byte that the host changes in each 16th packet that it sends back (seen)
 #
 # Devices that no entry of the driver's table matches: bound by new_id and by driver_override,
 # they come without the information of an entry. remove_id may come before unbind.

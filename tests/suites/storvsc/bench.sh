@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # vcpus: 1 2
 # kconfig: fast
-# rust: hv_storvsc
+# rust: hv_vmbus hv_storvsc hv_netvsc
 # alone: yes
 # timeout: 120
 # tools: fio
@@ -17,7 +17,7 @@ run_fio() { # NAME ARGUMENTS...: sets iops and kib (KiB/s)
 	shift
 	# Terse output, version 3: fields 7 and 8 are KiB/s and IOPS of reads, 48 and 49 of writes.
 	/tools/fio --name="$name" --filename="$disk" --ioengine=libaio --direct=1 --size=128M --time_based \
-		--runtime=4 --thread --minimal --terse-version=3 --output=/tmp/fio.txt "$@" || fail "fio $name: $(tail -n 1 /tmp/fio.txt)"
+		--runtime=2 --thread --minimal --terse-version=3 --output=/tmp/fio.txt "$@" || fail "fio $name: $(tail -n 1 /tmp/fio.txt)"
 	case $name in
 	*write*) fields=48,49 ;;
 	*) fields=7,8 ;;

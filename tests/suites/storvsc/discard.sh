@@ -16,12 +16,15 @@ mode=$(echo /sys/class/scsi_disk/*:0:0:1/provisioning_mode)
 noise 8
 
 # 1 MiB and a block of data, 6 MiB of zeros, data: seen from both sides.
+{
+	head -c $((2049 * 512)) /tmp/noise
+	head -c $((12288 * 512)) /dev/zero
+	tail -c +$(((2049 + 12288) * 512 + 1)) /tmp/noise
+} >/tmp/expected
+expected=$(sum /tmp/expected)
 check() { # HOW
-	dd if=/tmp/noise of=/tmp/expected bs=1M
-	dd if=/dev/zero of=/tmp/expected bs=512 seek=2049 count=12288 conv=notrunc
-	[ "$(dd if="$disk" bs=1M count=8 iflag=direct | sum)" = "$(sum /tmp/expected)" ] ||
-		fail "$1: the disk does not hold zeros there and data around"
-	[ "$(host disk 1 hash 0 $((8 << 20)))" = "$(sum /tmp/expected)" ] || fail "$1: the host holds something else"
+	dd if="$disk" bs=1M count=8 iflag=direct | cmp - /tmp/expected || fail "$1: the disk does not hold zeros there and data around"
+	[ "$(host disk 1 hash 0 $((8 << 20)))" = "$expected" ] || fail "$1: the host holds something else"
 }
 for how in unmap writesame_16 writesame_10 writesame_zero; do
 	dd if=/tmp/noise of="$disk" bs=1M oflag=direct
@@ -43,8 +46,10 @@ done
 
 # All of it: more than one request, and the host has nothing left.
 /tools/blkdiscard "$disk" || fail "the whole disk cannot be discarded"
-size=$(($(cat "/sys/block/$name/size") * 512))
-[ "$(host disk 1 hash 0 $size)" = "$(head -c $size /dev/zero | sum)" ] || fail "the discarded disk is not all zeros"
+[ "$(cat "/sys/block/$name/size")" = 131072 ] || fail "the disk has not 64 MiB"
+# Of so many zeros.
+[ "$(host disk 1 hash 0 $((64 << 20)))" = 3b6a07d0d404fab4e23b6d34bc6696a6a312dd92821332385e5af7c01c421351 ] ||
+	fail "the discarded disk is not all zeros"
 
 # A file system gives back what its files had.
 /tools/mkfs.ext4 -q -F "$disk"

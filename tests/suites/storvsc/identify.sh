@@ -25,6 +25,7 @@ for lun in 0 1; do
 	[ "$last" = $((mib * 2048 - 1)) ] || fail "LUN $lun: the last block is $last"
 	last=$(/tools/sg_readcap --16 "/dev/$name" | sed -n 's/.*Last LBA=\([0-9]*\).*/\1/p')
 	[ "$last" = $((mib * 2048 - 1)) ] || fail "LUN $lun: the last block by READ CAPACITY(16) is $last"
+	fdisk -l "/dev/$name" 2>/dev/null | grep -q "255 heads, 63 sectors/track" || fail "LUN $lun: the geometry is $(fdisk -l "/dev/$name" 2>&1 | grep heads)"
 	/tools/sg_vpd --page=di "/dev/$name" >/tmp/ids || fail "LUN $lun has no device identification page"
 done
 not cmp /sys/block/"$(disk_name 0)"/device/vpd_pg83 /sys/block/"$(disk_name 1)"/device/vpd_pg83 ||

@@ -1,23 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 1
+# vcpus: 1 2
 # rust: hv_vmbus
-# timeout: 60
+# timeout: 90
 # boot: own
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# soak: 34
+# each: platform core
+# breaks-with: a VMM that refuses versions on the way back (seen)
 #
-# The way into hibernation up to the image and back: the bus leaves the host and connects
-# again, and all devices work as before.
+# The way into hibernation up to the image and back, several times and with both devices busy:
+# the bus leaves the host and connects again, and everything works as before, also with the
+# other processor away in between (core).
 
 need_disk 0
 need_net
 noise 1
 dd if=/tmp/noise of="$disk" bs=64k oflag=direct
-contacts=$(counter contacts)
-echo platform >/sys/power/pm_test
-echo disk >/sys/power/state || fail "the kernel cannot hibernate"
-[ "$(counter contacts)" -gt "$contacts" ] || fail "the bus did not connect again"
-dd if="$disk" of=/tmp/back bs=64k count=16 iflag=direct || fail "the disk does not read any more"
-cmp /tmp/noise /tmp/back || fail "the disk returns other data than was written"
-need_net
-send_file /tmp/noise
+mac=$(cat /sys/class/net/eth0/address)
+processors=$(nproc)
+echo "$1" >/sys/power/pm_test
+for round in $(rounds 3); do
+	contacts=$(counter contacts) unloads=$(counter unloads)
+	(while dd if="$disk" bs=64k count=16 iflag=direct 2>/dev/null | cmp - /tmp/noise && [ ! -e /tmp/enough ]; do :; done
+	[ -e /tmp/enough ]) &
+	reader=$!
+	ping -i 0.01 $PEER >/dev/null 2>&1 &
+	pinger=$!
+	sleep 0.5
+	echo disk >/sys/power/state || fail "round $round: the kernel cannot hibernate"
+	[ "$(counter contacts)" = $((contacts + 1)) ] || fail "round $round: the bus did not connect again"
+	[ "$(counter unloads)" = $((unloads + 1)) ] || fail "round $round: the bus did not leave the host"
+	sleep 0.5
+	touch /tmp/enough
+	wait $reader || fail "round $round: the disk does not read what was written"
+	rm /tmp/enough
+	kill $pinger
+	[ "$(nproc)" = "$processors" ] || fail "round $round: a processor is missing"
+	need_net
+	[ "$(cat /sys/class/net/eth0/address)" = "$mac" ] || fail "round $round: the card has another address"
+	send_file /tmp/noise
+	dd if=/tmp/noise of="$disk" bs=64k oflag=direct || fail "round $round: the disk does not write any more"
+done

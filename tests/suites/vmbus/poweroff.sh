@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 40
 # boot: own
-# breaks-with: the VMM's shutdown message with flags other than 0 or 1; hv_utils without the shutdown service
+# breaks-with: the VMM's shutdown message with other flags (seen); hv_utils without the shutdown service
 #
 # The host asks the guest to power off. The kernel then runs /sbin/poweroff (that is
 # tests/guest/poweroff), which says PASS for this test and powers off.

@@ -5,7 +5,7 @@
 # smoke: yes
 # timeout: 120
 # soak: 5
-# breaks-with: the VMM forgets a GPADL teardown or UNLOAD; vmbus_exit without its last free
+# breaks-with: the VMM never confirms UNLOAD (seen); it forgets a GPADL teardown; vmbus_exit without its last free
 #
 # All drivers can be unloaded and loaded again, with data moving in between. Three
 # times: what the first unload leaves behind shows in the second load.

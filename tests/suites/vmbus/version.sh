@@ -5,7 +5,7 @@
 # timeout: 30
 # each: 4.0 4.1 5.0 5.1 5.2 5.3 6.0
 # host: --vmbus-max {}
-# breaks-with: another number after --vmbus-max
+# breaks-with: another number after --vmbus-max (seen)
 #
 # The newest version that the host takes is the one that is used, and devices work with it.
 

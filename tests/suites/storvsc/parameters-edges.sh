@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1
+# rust: hv_storvsc
+# timeout: 60
+# boot: own
+# each: lowater ring
+# breaks-with: nothing was tried yet
+#
+# What parameters-odd.sh does with values that the C driver takes, too.
+
+# shellcheck disable=SC1091
+. /hv/tests/storvsc/parameters-odd.sh
