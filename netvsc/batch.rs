@@ -120,7 +120,7 @@ impl Batch {
         if let Err(error) = packet.payload(message.bytes()) {
             return Err((error, self));
         }
-        trace::nvsp_send_pkt(&open.session, &message);
+        trace::nvsp_send_pkt(&open.session, &packet, &message);
         // Before the host can complete it.
         let sent = queue.map(|queue| queue.sent(self.bytes));
         packet.commit(

@@ -310,7 +310,7 @@ impl Answers {
         {
             return Err((error, slot));
         }
-        trace::nvsp_send_pkt(session, &message);
+        trace::nvsp_send_pkt(session, &packet, &message);
         packet.commit(Pending::Control { slot, id }, false);
         Ok(())
     }

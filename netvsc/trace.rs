@@ -8,9 +8,15 @@ use crate::{
     bytes::u32_at,
     nic::Nic,
     nvsp::Message,
-    queue::Session, //
+    queue::{
+        Pending,
+        Session, //
+    }, //
 };
-use kernel::net::Device;
+use kernel::{
+    net::Device,
+    vmbus::Packet, //
+};
 
 mod raw {
     use kernel::bindings::*;
@@ -87,15 +93,15 @@ pub(crate) fn nvsp_send(session: &Session, message: &Message) {
     unsafe { raw::nvsp_send(dev.as_raw(), message.bytes().as_ptr().cast()) }
 }
 
-/// An RNDIS message is sent in a packet, which is reserved.
+/// An RNDIS message is sent in a packet, which is reserved on this session.
 #[inline]
-pub(crate) fn nvsp_send_pkt(session: &Session, message: &Message) {
+pub(crate) fn nvsp_send_pkt(session: &Session, _reserved: &Packet<'_, Pending>, message: &Message) {
     let dev = session.handler().0.device();
     // What is behind the type.
     let body = message.bytes().as_ptr().wrapping_add(4);
 
-    // SAFETY: The device is valid, the session is open as long as a packet is reserved, and so is
-    // its channel; the message has the length of the longest.
+    // SAFETY: The device is valid, the session is open as long as a packet is reserved, which the
+    // caller shows, and so is its channel; the message has the length of the longest.
     unsafe { raw::nvsp_send_pkt(dev.as_raw(), session.as_raw_channel(), body.cast()) }
 }
 

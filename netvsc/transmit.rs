@@ -338,7 +338,7 @@ fn in_place(
         return Err(refused(error, skb));
     }
 
-    trace::nvsp_send_pkt(&open.session, &message);
+    trace::nvsp_send_pkt(&open.session, &packet, &message);
     // CAST: A frame has less than 2^31 bytes.
     let bytes = skb.len() as u32;
     // Before the host can complete it.

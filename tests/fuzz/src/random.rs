@@ -2,24 +2,20 @@
 
 //! Numbers that look random and follow from a seed, and how many rounds there are.
 
-/// SplitMix64.
-pub struct Rng(u64);
+/// The host's generator, and what else the fuzzers want of it.
+pub struct Rng(hvengine::fault::Rng);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(hvengine::fault::Rng::new(seed))
     }
 
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.number()
     }
 
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.number() % limit.max(1) as u64) as usize
+        self.0.below(limit as u64) as usize
     }
 
     pub fn one_in(&mut self, count: usize) -> bool {

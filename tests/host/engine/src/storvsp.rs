@@ -9,9 +9,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use zerocopy::big_endian::U64;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::device::{Device, Io, Offer, Violation};
 use crate::disk::{
@@ -25,9 +24,12 @@ use crate::trace::Level;
 mod chaos;
 mod control;
 mod fault;
+mod wire;
 
 use chaos::{Chaos, Madness};
 use fault::Faults;
+pub use wire::version;
+use wire::*;
 
 /// Interface of SCSI controllers.
 pub const INTERFACE: Guid = Guid::new("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f");
@@ -43,130 +45,6 @@ const IDE_INSTANCE: Guid = Guid::new("00000000-0000-8899-0000-000000000000");
 const FIBRE_CHANNEL_INSTANCE: Guid = Guid::new("9b5c1c3a-2c41-4b70-8f3a-6f1bd1d3c8e0");
 /// `chn_flags` of an offer: the device is for a driver.
 const ENUMERATE_DEVICE_INTERFACE: u16 = 1;
-
-/// Protocol versions, the major one in the high byte.
-pub mod version {
-    /// Windows Server 2008.
-    pub const V2_0: u16 = 0x0200;
-    /// Windows Server 2008 R2.
-    pub const V4_2: u16 = 0x0402;
-    /// Windows Server 2012: longer SRBs and sub-channels.
-    pub const V5_1: u16 = 0x0501;
-    /// Windows Server 2012 R2.
-    pub const V6_0: u16 = 0x0600;
-    /// Windows Server 2016.
-    pub const V6_2: u16 = 0x0602;
-}
-
-const DEFAULT_VERSIONS: [u16; 4] = [version::V2_0, version::V4_2, version::V5_1, version::V6_0];
-const DEFAULT_MAX_TRANSFER: u32 = 256 << 10;
-
-mod operation {
-    pub const COMPLETE_IO: u32 = 1;
-    pub const REMOVE_DEVICE: u32 = 2;
-    pub const EXECUTE_SRB: u32 = 3;
-    pub const RESET_LUN: u32 = 4;
-    pub const RESET_ADAPTER: u32 = 5;
-    pub const RESET_BUS: u32 = 6;
-    pub const BEGIN_INITIALIZATION: u32 = 7;
-    pub const END_INITIALIZATION: u32 = 8;
-    pub const QUERY_VERSION: u32 = 9;
-    pub const QUERY_PROPERTIES: u32 = 10;
-    pub const ENUMERATE_BUS: u32 = 11;
-    pub const FCHBA_DATA: u32 = 12;
-    pub const CREATE_SUB_CHANNELS: u32 = 13;
-}
-
-mod status {
-    pub const SUCCESS: u32 = 0;
-    pub const UNSUCCESSFUL: u32 = 0xc000_0001;
-    pub const INVALID_PARAMETER: u32 = 0xc000_000d;
-    pub const REVISION_MISMATCH: u32 = 0xc000_0059;
-    pub const INVALID_DEVICE_STATE: u32 = 0xc000_0184;
-}
-
-mod srb_status {
-    pub const SUCCESS: u8 = 0x01;
-    pub const ERROR: u8 = 0x04;
-    pub const INVALID_REQUEST: u8 = 0x06;
-    pub const INVALID_LUN: u8 = 0x20;
-    pub const AUTOSENSE_VALID: u8 = 0x80;
-}
-
-const GOOD: u8 = 0;
-const CHECK_CONDITION: u8 = 2;
-const RESERVATION_CONFLICT: u8 = 0x18;
-
-// Values of `Srb::data_in`.
-const DATA_OUT: u8 = 0;
-const DATA_IN: u8 = 1;
-
-/// Peripheral qualifier and type of a logical unit that does not exist.
-const NO_UNIT: u8 = 0x7f;
-
-const MULTI_CHANNEL: u32 = 1;
-
-const PAYLOAD: usize = 0x34;
-/// The part of an SRB before 5.1.
-const SHORT_SRB: usize = 0x24;
-const HEADER: usize = 12;
-
-#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Message {
-    operation: U32,
-    flags: U32,
-    status: U32,
-    payload: [u8; PAYLOAD],
-}
-
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Srb {
-    length: U16,
-    srb_status: u8,
-    scsi_status: u8,
-    port: u8,
-    path: u8,
-    target: u8,
-    lun: u8,
-    cdb_length: u8,
-    sense_length: u8,
-    data_in: u8,
-    reserved: u8,
-    data_length: U32,
-    /// The CDB; in the answer the sense data.
-    cdb: [u8; 20],
-    reserved2: U16,
-    queue_tag: u8,
-    queue_action: u8,
-    flags: U32,
-    timeout: U32,
-    sort_key: U32,
-}
-
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Properties {
-    reserved: U32,
-    max_sub_channels: U16,
-    reserved2: U16,
-    flags: U32,
-    max_transfer: U32,
-    reserved3: [u8; 8],
-}
-
-/// World wide names of an adapter of Fibre Channel, which has two sets of them.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Wwns {
-    first_is_active: u8,
-    reserved: [u8; 3],
-    first_port: U64,
-    first_node: U64,
-    second_port: U64,
-    second_node: U64,
-}
 
 /// What a controller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -500,21 +378,6 @@ impl Storvsp {
             message.payload[..size_of::<Wwns>()].copy_from_slice(wwns.as_bytes());
         }
         io.send(0, 0, false, &message.as_bytes()[..len]);
-    }
-}
-
-impl Srb {
-    fn address(&self) -> Address {
-        Address { path: self.path, target: self.target, lun: self.lun }
-    }
-}
-
-/// Bytes of an SRB in this version.
-fn srb_len(version: u16) -> usize {
-    if version >= version::V5_1 {
-        PAYLOAD
-    } else {
-        SHORT_SRB
     }
 }
 

@@ -2,6 +2,8 @@
 
 //! Controllers that are no SCSI controllers.
 
+use zerocopy::big_endian::U64;
+
 use super::*;
 
 fn disk(target: u8) -> Disk {
