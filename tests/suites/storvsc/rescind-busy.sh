@@ -17,11 +17,11 @@ for round in 1 2 3 4; do
 	need_disk 0
 	readers=
 	for reader in 1 2 3 4; do
-		# Until an error; status 1 then.
-		(while dd if="$disk" of=/dev/null bs=64k count=64 iflag=direct; do :; done) 2>/dev/null &
+			(while dd if="$disk" of=/dev/null bs=64k count=64 iflag=direct; do :; done) 2>/dev/null &
 		readers="$readers $!"
 	done
-	(while dd if=/tmp/data of="$disk" bs=64k seek=512 oflag=direct; do :; done) 2>/dev/null &
+	# dd creates what it does not find: a loop without the look would go on in a file.
+	(while [ -b "$disk" ] && dd if=/tmp/data of="$disk" bs=64k seek=512 oflag=direct; do :; done) 2>/dev/null &
 	readers="$readers $!"
 	sleep 1
 	for reader in $readers; do
@@ -34,6 +34,7 @@ for round in 1 2 3 4; do
 		within 15 not kill -0 "$reader" || fail "round $round: I/O hangs 15 s after the rescind"
 	done
 	wait
+	[ -b "$disk" ] || rm -f "$disk"
 	class='{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}'
 	# I/O ends before the disks are removed.
 	within 15 not grep -qF "$class" /sys/bus/vmbus/devices/*/class_id ||
