@@ -11,6 +11,11 @@ CACHE=${HVRUST_CACHE:-$HOME/.cache/hvrust}
 ROOT=$CACHE/root
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+# The kernel's compilers: clang of rustc's own LLVM, without which C helpers cannot be inlined
+# into Rust. Debian's bindgen misreads headers with that one's library (it makes structures
+# empty), takes its own, and has to bear options that are new to that.
+export LLVM=-22 LIBCLANG_PATH=/usr/lib/llvm-19/lib
+export BINDGEN_EXTRA_CLANG_ARGS=-Wno-unknown-warning-option
 
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -29,7 +29,7 @@ mkdir -p "$out/rust-side"
 } >"$out/options"
 
 kmake() {
-	make -C "$tree" LLVM=1 O="$out" -j"${JOBS:-$(nproc)}" "$@" >>"$log" 2>&1 ||
+	make -C "$tree" LLVM="$LLVM" O="$out" -j"${JOBS:-$(nproc)}" "$@" >>"$log" 2>&1 ||
 		die "what exports symbols does not build: $(grep -m1 -E 'error|Error' "$log") (all of it: build/${out##*/}.log in the cache)"
 }
 

@@ -36,7 +36,7 @@ base() {
 		[ "$applet" = busybox ] || ln -s busybox "$stage/bin/$applet"
 	done
 	echo 'root:x:0:0::/root:/bin/sh' >"$stage/etc/passwd"
-	make -s -C "$build" LLVM=1 INSTALL_MOD_PATH="$stage" INSTALL_MOD_STRIP=1 \
+	make -s -C "$build" LLVM="$LLVM" INSTALL_MOD_PATH="$stage" INSTALL_MOD_STRIP=1 \
 		modules_install >"$out/modules_install.log" 2>&1 ||
 		die "make modules_install failed: $(tail -1 "$out/modules_install.log")"
 	version=$(cat "$build/include/config/kernel.release")
@@ -98,7 +98,7 @@ tools() {
 			echo "$program $set" >>"$out/list.new"
 		done
 		if [ "$set" = bpf ]; then
-			clang -O2 -Wall -Werror -target bpf -c tests/bpf/xdp.c -o "$out/stage/tools/xdp.o"
+			clang-22 -O2 -Wall -Werror -target bpf -c tests/bpf/xdp.c -o "$out/stage/tools/xdp.o"
 		fi
 		find "$out/stage" -type d -empty -delete
 		pack "$out/stage" "$out/$set.cpio"

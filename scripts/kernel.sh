@@ -28,7 +28,7 @@ targets=("$@")
 [ $# -gt 0 ] || targets=(vmlinux modules)
 [ $# -gt 0 ] || [ "$CONFIG" != fast ] || targets+=(bzImage)
 
-kmake() { make -C "$tree" LLVM=1 O="$out" "$@"; }
+kmake() { make -C "$tree" LLVM="$LLVM" O="$out" "$@"; }
 
 # "# over: OTHER" in a file means what is in OTHER.config as well, unless it says otherwise.
 base=$(sed -n 's/^# over: //p' "$options")

@@ -23,7 +23,7 @@ mkdir -p "$out"
 
 # The options are off in the kernel's own configuration, which has the C drivers. A warning of
 # the compiler that this repository is built with is an error here.
-if ! make -C "$tree" LLVM=1 O="$build" M="$tree/drivers/hyperv" MO="$out" ${CLIPPY:+CLIPPY=1} \
+if ! make -C "$tree" LLVM="$LLVM" O="$build" M="$tree/drivers/hyperv" MO="$out" ${CLIPPY:+CLIPPY=1} \
 	CONFIG_HYPERV_VMBUS_RUST=y CONFIG_HYPERV_STORAGE_RUST=y CONFIG_HYPERV_NET_RUST=y \
 	CONFIG_HYPERV_RUST_SAMPLE= KRUSTFLAGS=-Dwarnings \
 	-j"${JOBS:-$(nproc)}" modules >"$log" 2>&1; then
