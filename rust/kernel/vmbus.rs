@@ -5,9 +5,10 @@
 //! A driver implements [`Driver`] and is registered by [`module_vmbus_driver!`]. Its probe gets a
 //! [`Device`], whose [`Channel`] it opens; what is open is a [`Session`], which can be closed and
 //! opened again. Its [`Writer`] sends packets, in any context; its [`Reader`] is taken by whatever
-//! context polls, after the [`Handler`] was woken in an interrupt. A [`Request`] that the host has
-//! to answer is in flight until its answer is read. [`SharedMemory`] is what the host may write to
-//! by itself; it says so in packets of which each is [`Owed`] a completion.
+//! context polls: that in which the bus calls the [`Handler`], a softirq, or one of the driver's
+//! own, after the handler was woken in an interrupt. A [`Request`] that the host has to answer is in
+//! flight until its answer is read. [`SharedMemory`] is what the host may write to by itself; it
+//! says so in packets of which each is [`Owed`] a completion.
 //!
 //! # Where this code runs
 //!
@@ -94,7 +95,10 @@ pub use self::id::{
     Guid,
     IdTable, //
 };
-pub use self::inflight::Request;
+pub use self::inflight::{
+    Answered,
+    Request, //
+};
 pub use self::memory::SharedMemory;
 pub use self::owed::Owed;
 pub use self::reader::{
@@ -108,6 +112,7 @@ pub use self::session::{
 };
 pub use self::writer::{
     Packet,
+    Pfns,
     Shape,
     Writer, //
 };

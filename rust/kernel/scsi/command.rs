@@ -14,6 +14,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
+    ops::Range,
     ptr::NonNull, //
 };
 
@@ -36,6 +37,12 @@ pub enum HostStatus {
     /// To be queued again, without counting that as another try.
     Requeue = bindings::scsi_host_status_DID_REQUEUE as u8,
 }
+
+/// Bytes that the mid layer has for a command descriptor block.
+const CDB: usize = 32;
+
+/// Bytes of a frame: what memory is counted in by the devices that [`Mapped::frames`] is for.
+pub const FRAME: u64 = 4096;
 
 /// The result of a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,15 +140,24 @@ impl Command {
         unsafe { Device::from_raw((*self.as_raw()).device) }
     }
 
-    /// The command descriptor block.
+    /// The first `N` bytes of the memory that the command descriptor block begins, for devices that
+    /// take as many whatever the [length](Command::cdb_len) is. What is behind it was zeroed by the
+    /// mid layer.
     #[inline]
-    pub fn cdb(&self) -> &[u8] {
-        // SAFETY: The command is valid, and nobody changes its block while the driver has it.
-        let block = unsafe { &(*self.as_raw()).cmnd };
-        // SAFETY: The command is valid.
-        let len = unsafe { (*self.as_raw()).cmd_len };
+    pub fn cdb_prefix<const N: usize>(&self) -> &[u8; N] {
+        const { assert!(N <= CDB) };
 
-        block.get(..usize::from(len)).unwrap_or(block)
+        // SAFETY: The command is valid, and nobody changes its block while the driver has it.
+        let block: &[u8; CDB] = unsafe { &(*self.as_raw()).cmnd };
+        // SAFETY: As was checked when this was compiled, the block has so many bytes.
+        unsafe { &*block.as_ptr().cast::<[u8; N]>() }
+    }
+
+    /// Bytes of the command descriptor block; not more than the host has said that it takes.
+    #[inline]
+    pub fn cdb_len(&self) -> u16 {
+        // SAFETY: The command is valid.
+        unsafe { (*self.as_raw()).cmd_len }
     }
 
     /// The operation code.
@@ -323,20 +339,19 @@ impl Mapped {
         }
         // SAFETY: By the type invariant there is a first entry, and it is mapped.
         // CAST: Below 4096.
-        unsafe { ((*self.list()).dma_address % Frames::SIZE) as u32 }
+        unsafe { ((*self.list()).dma_address % FRAME) as u32 }
     }
 
-    /// The numbers of the 4 KiB frames that the data lie in, in order, as the device sees them.
+    /// The numbers of the [frames](FRAME) that the data lie in, in order, as the device sees them:
+    /// ranges of numbers that follow each other.
     ///
-    /// If the host's `VIRT_BOUNDARY` is 4 KiB, only the first and the last of them can be used in
-    /// part.
+    /// If the host's `VIRT_BOUNDARY` is that of a frame, only the first and the last of them can be
+    /// used in part.
     #[inline]
     pub fn frames(&self) -> Frames<'_> {
         Frames {
             entry: self.list(),
             entries: self.segments,
-            next: 0,
-            end: 0,
             _mapped: PhantomData,
         }
     }
@@ -349,7 +364,7 @@ impl Drop for Mapped {
     }
 }
 
-/// Iterator over frames of 4 KiB; see [`Mapped::frames`].
+/// Iterator over ranges of frames; see [`Mapped::frames`].
 ///
 /// # Invariants
 ///
@@ -358,42 +373,28 @@ impl Drop for Mapped {
 pub struct Frames<'a> {
     entry: *mut bindings::scatterlist,
     entries: c_uint,
-    next: u64,
-    end: u64,
     _mapped: PhantomData<&'a Mapped>,
 }
 
-impl Frames<'_> {
-    /// Bytes of a frame.
-    pub const SIZE: u64 = 4096;
-}
-
 impl Iterator for Frames<'_> {
-    type Item = u64;
+    type Item = Range<u64>;
 
     #[inline]
-    fn next(&mut self) -> Option<u64> {
-        while self.next == self.end {
-            if self.entries == 0 {
-                return None;
-            }
-            // SAFETY: By the type invariant this is a valid entry, and it is mapped.
-            let address = unsafe { (*self.entry).dma_address };
+    fn next(&mut self) -> Option<Range<u64>> {
+        let left = self.entries.checked_sub(1)?;
+        // SAFETY: By the type invariant this is a valid entry, and it is mapped.
+        let start = unsafe { (*self.entry).dma_address };
+        // SAFETY: As above.
+        let len = u64::from(unsafe { bindings::sg_dma_len(self.entry) });
+        // No device's addresses go so far that the sum overflows.
+        let last = start.wrapping_add(len).wrapping_add(FRAME - 1);
+
+        self.entries = left;
+        if left > 0 {
+            // INVARIANT: At least one follows.
             // SAFETY: As above.
-            let len = u64::from(unsafe { bindings::sg_dma_len(self.entry) });
-
-            self.next = address / Self::SIZE;
-            self.end = address.wrapping_add(len).div_ceil(Self::SIZE);
-            self.entries -= 1;
-            if self.entries > 0 {
-                // INVARIANT: At least one follows.
-                // SAFETY: As above.
-                self.entry = unsafe { bindings::sg_next(self.entry) };
-            }
+            self.entry = unsafe { bindings::sg_next(self.entry) };
         }
-
-        let frame = self.next;
-        self.next = frame.wrapping_add(1);
-        Some(frame)
+        Some(start / FRAME..last / FRAME)
     }
 }

@@ -2,9 +2,9 @@
 
 //! How a channel is opened and closed, and what the bus calls in between.
 //!
-//! The channel is in the mode in which the bus calls back in hard interrupt context, under a lock
-//! of the channel, and masks nothing (`HV_CALL_ISR`). An open channel owns a reference to its
-//! [`Core`]: `per_channel_state` and the callback's context point to it.
+//! The channel is in a mode in which the bus calls back in hard interrupt context, under a lock of
+//! the channel, or from the channel's tasklet, and masks nothing. An open channel owns a reference
+//! to its [`Core`]: `per_channel_state` and the callback's context point to it.
 //!
 //! A sub-channel cannot be closed alone: the bus closes it with its primary. Until then a session
 //! that is closed is silent; nobody uses its rings but the host.
@@ -19,10 +19,14 @@ use super::{
     },
     link::Link,
     raw::{
+        Mode,
         Offered,
         Raw, //
     },
-    session::Handler,
+    session::{
+        Handler,
+        Session, //
+    },
     Device, //
 };
 use crate::{
@@ -127,6 +131,13 @@ pub(super) struct Core<H: Handler> {
 }
 
 impl<H: Handler> Core<H> {
+    /// From where the handler is called.
+    const MODE: Mode = if H::POLLED {
+        Mode::Softirq
+    } else {
+        Mode::HardIrq
+    };
+
     #[inline]
     pub(super) fn new<E>(
         dev: ARef<Device>,
@@ -188,7 +199,7 @@ impl<H: Handler> Core<H> {
             .cmpxchg(core::ptr::null_mut(), BUSY, Full)
             .map_err(|_| EBUSY)?;
         // SAFETY: The channel is valid, and whoever else opens it finds it busy.
-        unsafe { channel.reset(true) };
+        unsafe { channel.reset(Some(Self::MODE)) };
 
         // The channel's reference.
         let context: *mut c_void = Arc::into_raw(this.clone()).cast_mut().cast();
@@ -210,7 +221,7 @@ impl<H: Handler> Core<H> {
                 unsafe { channel.close() };
             }
             // SAFETY: The channel is valid and silent, and was not opened or has no rings.
-            unsafe { channel.reset(false) };
+            unsafe { channel.reset(None) };
             owner.store(core::ptr::null_mut(), Release);
             // SAFETY: The callback was the only one who had the channel's reference.
             drop(unsafe { Arc::from_raw(context.cast_const().cast::<Self>()) });
@@ -228,7 +239,12 @@ impl<H: Handler> Core<H> {
         unsafe { channel.set_hooks(Some(cpu_changed::<H>), offered) };
         this.ready.store(true, Release);
         // What the host has sent until now has woken nobody.
-        this.handler.wake();
+        if H::POLLED {
+            // SAFETY: The channel is valid.
+            unsafe { channel.schedule() };
+        } else {
+            this.handler.wake();
+        }
         Ok(())
     }
 
@@ -353,7 +369,7 @@ impl<H: Handler> Core<H> {
         // SAFETY: The session was shut before.
         unsafe { self.link.end(confirmed || rescinded) };
         // SAFETY: By the safety requirements; it is silent and busy.
-        unsafe { channel.reset(false) };
+        unsafe { channel.reset(None) };
         // SAFETY: By the safety requirements.
         unsafe { channel.owner() }.store(core::ptr::null_mut(), Release);
 
@@ -424,17 +440,25 @@ unsafe fn close<H: Handler>(entry: *const Entry) {
     core.close();
 }
 
-/// The callback of an open channel: hard interrupt context, with the channel's `sched_lock` held.
+/// The callback of an open channel: softirq context if the handler is polled, otherwise hard
+/// interrupt context, with the channel's `sched_lock` held.
 ///
 /// # Safety
 ///
-/// `context` must point to a `Core<H>` that stays valid until this is withdrawn.
+/// `context` must point to a `Core<H>` in an [`Arc`], which stays valid until this is withdrawn.
 unsafe extern "C" fn wake<H: Handler>(context: *mut c_void) {
     // SAFETY: By the safety requirements.
-    let core = unsafe { &*context.cast::<Core<H>>() };
+    let session = unsafe { Session::<H>::of_channel(context.cast_const().cast()) };
+    let core = session.core();
 
-    if core.ready.load(Acquire) {
+    if !core.ready.load(Acquire) {
+        return;
+    }
+    if !H::POLLED {
         core.handler.wake();
+    } else if H::poll(&session) {
+        // SAFETY: Whoever closes the channel waits for this function.
+        unsafe { core.link.channel().schedule() };
     }
 }
 

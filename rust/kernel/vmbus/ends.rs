@@ -17,6 +17,7 @@ use super::ring::{
 };
 use crate::{
     alloc::KVVec,
+    bindings,
     io::Io,
     prelude::*,
     sync::barrier::{
@@ -74,7 +75,19 @@ impl Producer {
         self.look(bytes)
     }
 
+    /// Whether more than so many percent of the ring are free behind so many bytes more.
+    #[inline]
+    pub(super) fn leaves_free(&mut self, bytes: u32, percent: u32) -> bool {
+        let size = self.ring.size();
+        let wanted = u64::from(size.bytes()) * u64::from(percent);
+        let enough = |room: u32| u64::from(room.saturating_sub(bytes)) * 100 > wanted;
+
+        // There is at least as much as when we last looked.
+        enough(size.room(self.read, self.write)) || self.refresh().is_ok_and(enough)
+    }
+
     /// Looks where the host is.
+    #[cold]
     fn look(&mut self, bytes: u32) -> Result {
         if bytes >= self.ring.size().bytes() {
             return Err(EMSGSIZE);
@@ -145,7 +158,8 @@ pub(super) enum Next {
     /// There is nothing more up to where the host was.
     End,
     Packet(Found),
-    /// A packet that is larger than was agreed on, or whose payload lies outside of it.
+    /// A packet that is larger than was agreed on, or whose payload lies outside of it, and that
+    /// answers nothing.
     Refused,
 }
 
@@ -226,8 +240,15 @@ impl Consumer {
         // INVARIANT: A packet and its trailer, of at most `used` bytes, lie before `write`.
         self.read = size.behind(self.read, descriptor.len.wrapping_add(TRAILER));
 
-        let len = descriptor.len.wrapping_sub(DESCRIPTOR) as usize;
-        let (true, Some(buffer)) = (descriptor.is_sound(), self.buffer.get_mut(..len)) else {
+        let mut len = descriptor.len.wrapping_sub(DESCRIPTOR) as usize;
+        // Who waits for an answer gets one, whatever it looks like: what is too long is cut off, and
+        // what lies outside is empty.
+        let answers = u32::from(descriptor.kind) == bindings::vmbus_packet_type_VM_PKT_COMP;
+        if answers {
+            len = len.min(self.buffer.len());
+        }
+        let sound = answers || descriptor.is_sound();
+        let (true, Some(buffer)) = (sound, self.buffer.get_mut(..len)) else {
             return Ok(Next::Refused);
         };
         // SAFETY: The packet began below the size, and it is not larger than what is used, which is
@@ -235,7 +256,7 @@ impl Consumer {
         unsafe { self.ring.copy_out(start, buffer) };
         Ok(Next::Packet(Found {
             descriptor,
-            header: descriptor.offset.wrapping_sub(DESCRIPTOR) as usize,
+            header: (descriptor.offset.wrapping_sub(DESCRIPTOR) as usize).min(len),
             len,
         }))
     }

@@ -23,7 +23,10 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
-    mem::MaybeUninit, //
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    }, //
 };
 
 /// What stands in the in-flight table of a session until the host has answered.
@@ -63,9 +66,9 @@ pub(super) struct Table<R> {
 // SAFETY: A table owns requests, which may be sent.
 unsafe impl<R: Send> Send for Table<R> {}
 
-// SAFETY: A slot is on the list of who inserts, or has a request, or is on that of who takes, or on
-// the list by which those give it to these; and it is accessed by the one to whom it belongs by
-// that. Requests may be sent from one to the other.
+// SAFETY: A slot is on the list of who inserts, or has a request, or is on that of who takes, who may
+// have an `Answered` of it then, or on the list by which those give it to these; and it is accessed
+// by the one to whom it belongs by that. Requests may be sent from one to the other.
 unsafe impl<R: Send> Sync for Table<R> {}
 
 /// What those who insert have of a table; guarded by the lock of the ring.
@@ -74,6 +77,32 @@ pub(super) struct Free {
     first: u32,
     /// How many requests there were, modulo 2^32.
     generation: u32,
+}
+
+/// A request that the host has answered, in the place that it had while it was in flight.
+///
+/// # Invariants
+///
+/// The slot's `request` is initialized, and belongs to this value.
+pub struct Answered<'a, R>(&'a Slot<R>);
+
+impl<R> Answered<'_, R> {
+    /// The request.
+    #[inline]
+    pub fn into_inner(self) -> R {
+        let slot = ManuallyDrop::new(self).0;
+
+        // SAFETY: By the type invariant it is initialized, and was `self`'s, which is gone.
+        unsafe { (*slot.request.get()).assume_init_read() }
+    }
+}
+
+impl<R> Drop for Answered<'_, R> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is initialized, and ours.
+        unsafe { (*self.0.request.get()).assume_init_drop() }
+    }
 }
 
 /// Slots that the reader has emptied and not given back yet.
@@ -181,9 +210,10 @@ impl<R> Table<R> {
     /// # Safety
     ///
     /// Only one thread at a time may take requests, and they all must have the same `emptied`, one
-    /// after another, or have given theirs [back](Table::give_back).
+    /// after another, or have given theirs [back](Table::give_back). What is returned must be gone
+    /// before `emptied` is given back.
     #[inline]
-    pub(super) unsafe fn take(&self, id: u64, emptied: &mut Emptied) -> Option<R> {
+    pub(super) unsafe fn take(&self, id: u64, emptied: &mut Emptied) -> Option<Answered<'_, R>> {
         // CAST: The lower half is the slot.
         let number = id as u32;
         let slot = self.slot(number)?;
@@ -191,10 +221,11 @@ impl<R> Table<R> {
         if slot.id.load(Acquire) != id {
             return None;
         }
-        // SAFETY: By the type invariant the request is initialized. Nobody else takes it at this
-        // time, by the safety requirements, nor will anybody after this, when the id is gone.
-        let request = unsafe { (*slot.request.get()).assume_init_read() };
         slot.id.store(0, Relaxed);
+        // INVARIANT: By the type invariant the request is initialized. Nobody else takes it at this
+        // time, by the safety requirements, nor will anybody after this, when the id is gone; and
+        // nobody inserts another one before the slot is given back.
+        let request = Answered(slot);
 
         // SAFETY: The slot is ours since the request was taken.
         unsafe { *slot.next.get() = emptied.first };
@@ -248,7 +279,7 @@ impl<R> Table<R> {
             if id != 0 {
                 // SAFETY: By the safety requirements.
                 if let Some(request) = unsafe { self.take(id, &mut emptied) } {
-                    f(request);
+                    f(request.into_inner());
                 }
             }
         }

@@ -38,7 +38,10 @@ use crate::{
         Monotonic, //
     }, //
 };
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    ops::Deref, //
+};
 
 /// How often a waiter looks whether the channel was rescinded, in milliseconds: the bus tells that
 /// only by unbinding the driver, which it cannot while probe waits.
@@ -105,6 +108,15 @@ impl Events {
 }
 
 /// A session without its handler.
+#[pin_data]
+pub(super) struct Link<R: Request> {
+    #[pin]
+    base: Base,
+    #[pin]
+    writer: Writer<R>,
+}
+
+/// What of a session does not depend on its requests.
 ///
 /// # Invariants
 ///
@@ -113,11 +125,9 @@ impl Events {
 /// - Unless `closed` is set, the channel is valid; it is freed only after a grace period in which
 ///   it was set.
 #[pin_data]
-pub(super) struct Link<R: Request> {
+pub(super) struct Base {
     pub(super) dev: ARef<Device>,
     channel: Raw,
-    #[pin]
-    writer: Writer<R>,
     consumer: UnsafeCell<Option<Consumer>>,
     /// Who reads, and whether anybody may.
     reading: Atomic<u32>,
@@ -131,10 +141,19 @@ pub(super) struct Link<R: Request> {
 }
 
 // SAFETY: All fields are `Send` but the cell, whose contents are.
-unsafe impl<R: Request> Send for Link<R> {}
+unsafe impl Send for Base {}
 
 // SAFETY: All fields are `Sync` but the cell, whose contents are accessed by one thread at a time.
-unsafe impl<R: Request> Sync for Link<R> {}
+unsafe impl Sync for Base {}
+
+impl<R: Request> Deref for Link<R> {
+    type Target = Base;
+
+    #[inline]
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
 
 impl<R: Request> Link<R> {
     /// A session that is not open yet. May sleep.
@@ -146,46 +165,15 @@ impl<R: Request> Link<R> {
     ) -> Result<impl PinInit<Self>> {
         let writer = Writer::new(channel, next_tag(), requests)?;
 
-        // INVARIANT: It is closed.
         Ok(pin_init!(Self {
-            dev,
-            channel,
+            base <- Base::new(dev, channel),
             writer <- writer,
-            consumer: UnsafeCell::new(None),
-            reading: Atomic::new(CLOSED),
-            closed: AtomicFlag::new(true),
-            rescinded: AtomicFlag::new(false),
-            refused: Atomic::new(0),
-            events <- Events::new(),
         }))
-    }
-
-    /// The channel; valid unless the session is closed.
-    #[inline]
-    pub(super) fn channel(&self) -> Raw {
-        self.channel
     }
 
     #[inline]
     pub(super) fn writer(&self) -> &Writer<R> {
         &self.writer
-    }
-
-    #[inline]
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Acquire)
-    }
-
-    /// Whether the host has taken the channel back. Any context.
-    #[inline]
-    pub(super) fn is_rescinded(&self) -> bool {
-        let _rcu = rcu::read_lock();
-
-        if self.is_closed() {
-            return self.rescinded.load(Relaxed);
-        }
-        // SAFETY: It was valid after the grace period began, and so it is.
-        unsafe { self.channel.is_rescinded() }
     }
 
     /// Lets the session be used. May sleep.
@@ -198,6 +186,111 @@ impl<R: Request> Link<R> {
     /// [`Link::shut`] has returned and after that a grace period has passed. This is called once.
     #[inline]
     pub(super) unsafe fn open(&self, buffer: KVVec<u8>) -> Result {
+        // SAFETY: By the safety requirements.
+        let outbound = unsafe { self.base.open(buffer) }?;
+
+        // SAFETY: By the safety requirements.
+        unsafe { self.writer.open(outbound) };
+        Ok(())
+    }
+
+    /// Lets the session be used no more, waits for its reader, and ends waits. May sleep.
+    ///
+    /// Can be called more than once, and concurrently.
+    #[inline]
+    pub(super) fn shut(&self) {
+        self.writer.shut();
+        self.base.shut();
+    }
+
+    /// Ends the requests that were never answered: cancels them if the host has confirmed that it
+    /// has forgotten the rings, or was told to; otherwise leaks them. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// [`Link::shut`] has returned.
+    #[inline]
+    pub(super) unsafe fn end(&self, confirmed: bool) {
+        let mut leaked = 0u32;
+
+        // SAFETY: There is no reader and no writer any more.
+        unsafe {
+            self.writer.table().drain(|request| {
+                if confirmed {
+                    request.cancelled();
+                } else {
+                    core::mem::forget(request);
+                    leaked += 1;
+                }
+            })
+        };
+        // SAFETY: By the safety requirements.
+        unsafe { self.base.end(leaked) };
+    }
+
+    /// See [`Session::reader`](super::Session::reader).
+    #[inline]
+    pub(super) fn reader(&self) -> Option<Reader<'_, R>> {
+        // What the last reader did is done.
+        if self.reading.cmpxchg(0, READING, Acquire).is_err() && !self.try_read() {
+            return None;
+        }
+
+        // SAFETY: We have set `READING`, and whoever closes the session waits for us.
+        let Some(consumer) = (unsafe { &mut *self.consumer.get() }) else {
+            self.release();
+            return None;
+        };
+        // SAFETY: The session is open.
+        unsafe { self.channel.delay(true) };
+        Some(Reader::new(self, consumer))
+    }
+}
+
+impl Base {
+    /// A session that is not open yet.
+    fn new(dev: ARef<Device>, channel: Raw) -> impl PinInit<Self> {
+        // INVARIANT: It is closed.
+        pin_init!(Self {
+            dev,
+            channel,
+            consumer: UnsafeCell::new(None),
+            reading: Atomic::new(CLOSED),
+            closed: AtomicFlag::new(true),
+            rescinded: AtomicFlag::new(false),
+            refused: Atomic::new(0),
+            events <- Events::new(),
+        })
+    }
+
+    /// The channel; valid unless the session is closed.
+    #[inline]
+    pub(super) fn channel(&self) -> Raw {
+        self.channel
+    }
+
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+
+    /// Whether the host has taken the channel back. Any context.
+    pub(super) fn is_rescinded(&self) -> bool {
+        let _rcu = rcu::read_lock();
+
+        if self.is_closed() {
+            return self.rescinded.load(Relaxed);
+        }
+        // SAFETY: It was valid after the grace period began, and so it is.
+        unsafe { self.channel.is_rescinded() }
+    }
+
+    /// See [`Link::open`]. Returns the ring to the host.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Link::open`].
+    unsafe fn open(&self, buffer: KVVec<u8>) -> Result<Ring> {
         // SAFETY: The channel is open.
         let [outbound, inbound] = unsafe { self.channel.rings() };
         // SAFETY: The ring stays mapped by the safety requirements.
@@ -207,26 +300,21 @@ impl<R: Request> Link<R> {
 
         // SAFETY: The session is closed, and only we open it.
         unsafe { *self.consumer.get() = Some(Consumer::new(inbound, buffer)) };
-        // SAFETY: By the safety requirements.
-        unsafe { self.writer.open(outbound) };
         // INVARIANT: By the safety requirements the channel is valid.
         self.closed.store(false, Release);
         // Whoever may read sees the consumer.
         self.reading.store(0, Release);
-        Ok(())
+        Ok(outbound)
     }
 
-    /// Lets the session be used no more, waits for its reader, and ends waits. May sleep.
-    ///
-    /// Can be called more than once, and concurrently.
-    pub(super) fn shut(&self) {
+    /// See [`Link::shut`].
+    fn shut(&self) {
         might_sleep();
 
         if self.is_rescinded() {
             self.rescinded.store(true, Relaxed);
         }
         self.closed.store(true, Release);
-        self.writer.shut();
         self.update(|reading| reading | CLOSED);
         self.events.notify();
         loop {
@@ -244,26 +332,12 @@ impl<R: Request> Link<R> {
         self.rescinded.store(true, Relaxed);
     }
 
-    /// Ends the requests that were never answered: cancels them if the host has confirmed that it
-    /// has forgotten the rings, or was told to; otherwise leaks them. May sleep.
+    /// See [`Link::end`]; so many requests were leaked.
     ///
     /// # Safety
     ///
-    /// [`Link::shut`] has returned.
-    pub(super) unsafe fn end(&self, confirmed: bool) {
-        let mut leaked = 0u32;
-
-        // SAFETY: There is no reader and no writer any more.
-        unsafe {
-            self.writer.table().drain(|request| {
-                if confirmed {
-                    request.cancelled();
-                } else {
-                    core::mem::forget(request);
-                    leaked += 1;
-                }
-            })
-        };
+    /// That of [`Link::end`].
+    unsafe fn end(&self, leaked: u32) {
         if leaked > 0 {
             dev_warn!(
                 self.dev,
@@ -288,24 +362,6 @@ impl<R: Request> Link<R> {
         }
     }
 
-    /// See [`Session::reader`](super::Session::reader).
-    #[inline]
-    pub(super) fn reader(&self) -> Option<Reader<'_, R>> {
-        // What the last reader did is done.
-        if self.reading.cmpxchg(0, READING, Acquire).is_err() && !self.try_read() {
-            return None;
-        }
-
-        // SAFETY: We have set `READING`, and whoever closes the session waits for us.
-        let Some(consumer) = (unsafe { &mut *self.consumer.get() }) else {
-            self.release();
-            return None;
-        };
-        // SAFETY: The session is open.
-        unsafe { self.channel.delay(true) };
-        Some(Reader::new(self, consumer))
-    }
-
     /// Tries again to become the reader; otherwise whoever reads is told.
     #[cold]
     fn try_read(&self) -> bool {
@@ -321,10 +377,12 @@ impl<R: Request> Link<R> {
     /// Ends reading. Returns whether somebody else wanted to read.
     #[inline]
     pub(super) fn release(&self) -> bool {
-        if self.reading.cmpxchg(READING, 0, Release).is_ok() {
-            return false;
-        }
+        self.reading.cmpxchg(READING, 0, Release).is_err() && self.release_missed()
+    }
 
+    /// Ends reading while there is somebody else who wanted to read, or who waits for the end.
+    #[cold]
+    fn release_missed(&self) -> bool {
         let before = self.update(|reading| reading & !(READING | MISSED));
         if before & CLOSED != 0 {
             self.events.notify();
@@ -375,11 +433,12 @@ impl<R: Request> Link<R> {
     }
 
     /// See [`Session::wait`](super::Session::wait). `rescinded` is called if the channel is.
+    // Not for every kind of `done` once more: who waits has time.
     pub(super) fn wait(
         &self,
         timeout: Delta,
-        mut done: impl FnMut() -> bool,
-        rescinded: impl Fn(),
+        done: &mut dyn FnMut() -> bool,
+        rescinded: &dyn Fn(),
     ) -> Result {
         might_sleep();
         let start = Instant::<Monotonic>::now();

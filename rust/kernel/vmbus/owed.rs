@@ -46,13 +46,14 @@ impl Owed {
         if self.tag != writer.tag() {
             return Err((ENODEV, self));
         }
-        match writer.post(payload, bindings::vmbus_packet_type_VM_PKT_COMP, self.id) {
-            Ok(packet) => {
-                packet.end(more);
-                Ok(())
-            }
-            Err(error) => Err((error, self)),
-        }
+        writer
+            .post(
+                payload,
+                bindings::vmbus_packet_type_VM_PKT_COMP,
+                self.id,
+                more,
+            )
+            .map_err(|error| (error, self))
     }
 
     /// The id that the host has given to it, for traces.

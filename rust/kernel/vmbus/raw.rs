@@ -37,6 +37,15 @@ pub(super) type CpuChanged = unsafe extern "C" fn(*mut bindings::vmbus_channel, 
 /// One that it calls when a sub-channel was offered.
 pub(super) type Offered = unsafe extern "C" fn(*mut bindings::vmbus_channel);
 
+/// From where the bus calls the [`Callback`] of an open channel. It masks nothing in either case.
+#[derive(Clone, Copy)]
+pub(super) enum Mode {
+    /// The interrupt handler, which holds a lock of the channel (`HV_CALL_ISR`).
+    HardIrq,
+    /// The channel's tasklet (`HV_CALL_DIRECT`).
+    Softirq,
+}
+
 /// Adds 1 to a counter that user space sees.
 ///
 /// # Safety
@@ -284,10 +293,22 @@ impl Raw {
         })
     }
 
-    /// Withdraws the callback: when this returns it does not run, and will not.
+    /// Has the bus call the callback soon, in softirq context. Any context but NMI.
     ///
-    /// The callback is read and called under this lock, and in our mode from nowhere else. The bus
-    /// has a function for this, which it does not export.
+    /// # Safety
+    ///
+    /// The channel must be valid.
+    #[inline]
+    pub(super) unsafe fn schedule(self) {
+        // SAFETY: By the safety requirements. The bus has initialized the tasklet, which calls
+        // nothing once the callback was withdrawn, and kills it before it frees the channel.
+        unsafe { bindings::tasklet_schedule(&raw mut (*self.as_ptr()).callback_event) };
+    }
+
+    /// Withdraws the callback: when this returns it does not run, and will not. May sleep.
+    ///
+    /// The callback is read and called under this lock, or, in the other mode, by the tasklet, and
+    /// from nowhere else. The bus has a function for this, which it does not export.
     ///
     /// # Safety
     ///
@@ -297,9 +318,15 @@ impl Raw {
         // SAFETY: By the safety requirements; the lock is initialized with the channel.
         let lock = unsafe { SpinLockIrq::from_raw(&raw mut (*raw).sched_lock) };
 
-        let _guard = lock.lock();
-        // SAFETY: By the safety requirements; the lock is held.
+        // SAFETY: By the safety requirements; the tasklet is initialized with the channel. This
+        // waits until it does not run.
+        unsafe { bindings::tasklet_disable(&raw mut (*raw).callback_event) };
+        let guard = lock.lock();
+        // SAFETY: By the safety requirements; the lock is held, and the tasklet is disabled.
         unsafe { (&raw mut (*raw).onchannel_callback).write_volatile(None) };
+        drop(guard);
+        // SAFETY: By the safety requirements. We have disabled it.
+        unsafe { bindings::tasklet_enable(&raw mut (*raw).callback_event) };
     }
 
     /// Closes a primary channel and all its sub-channels. Returns whether the host has forgotten
@@ -346,21 +373,22 @@ impl Raw {
     /// # Safety
     ///
     /// The channel must be valid and silent, and nobody else may open it.
-    pub(super) unsafe fn reset(self, open: bool) {
+    pub(super) unsafe fn reset(self, open: Option<Mode>) {
         let raw = self.as_ptr();
+        let mode = match open {
+            Some(Mode::HardIrq) => bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR,
+            Some(Mode::Softirq) => bindings::vmbus_channel_hv_callback_mode_HV_CALL_DIRECT,
+            None => bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED,
+        };
 
         // SAFETY: By the safety requirements nobody reads these fields.
         unsafe {
-            (*raw).callback_mode = if open {
-                bindings::vmbus_channel_hv_callback_mode_HV_CALL_ISR
-            } else {
-                bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED
-            };
+            (*raw).callback_mode = mode;
             (*raw).next_request_id_callback = None;
             (*raw).request_addr_callback = None;
             (*raw).low_latency = false;
             // The bus allocates a buffer of this size, which we do not use; 0 is its own choice.
-            (*raw).max_pkt_size = if open { 64 } else { 0 };
+            (*raw).max_pkt_size = if open.is_some() { 64 } else { 0 };
             (*raw).rqstor_size = 0;
             // Freed, if there was one, when the channel was closed; and freed again with the next
             // session's, if it were still there.

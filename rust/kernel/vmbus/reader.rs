@@ -15,6 +15,7 @@ use super::{
         Published, //
     },
     inflight::{
+        Answered,
         Emptied,
         Request, //
     },
@@ -74,6 +75,33 @@ pub enum Incoming<'a, R> {
         /// What follows the descriptor and whatever this type has behind it.
         payload: &'a [u8],
     },
+}
+
+impl<'a, R> Incoming<'a, Answered<'_, R>> {
+    /// Takes the request of a completion out of its place.
+    #[inline]
+    fn into_inner(self) -> Incoming<'a, R> {
+        match self {
+            Self::Data { id, payload } => Incoming::Data { id, payload },
+            Self::Owed { owed, payload } => Incoming::Owed { owed, payload },
+            Self::Completion { request, payload } => Incoming::Completion {
+                request: request.into_inner(),
+                payload,
+            },
+            Self::TransferPages {
+                owed,
+                pageset,
+                ranges,
+                payload,
+            } => Incoming::TransferPages {
+                owed,
+                pageset,
+                ranges,
+                payload,
+            },
+            Self::Other { kind, id, payload } => Incoming::Other { kind, id, payload },
+        }
+    }
 }
 
 /// The ranges of a transfer-page packet, in a copy.
@@ -153,7 +181,8 @@ impl<'a, R: Request> Reader<'a, R> {
     /// host; at the end of all [`Reader::finish`] and [`Drop`] do that.
     ///
     /// Completions whose id is not that of a request in flight, and packets that are larger than
-    /// was agreed on or inconsistent, are counted, logged at a limited rate, and skipped.
+    /// was agreed on or inconsistent, are counted, logged at a limited rate, and skipped. What
+    /// completes a request completes it all the same, with what there is of it.
     ///
     /// Returns [`EIO`] if the host has spoilt the ring. Nothing is ever read from this session
     /// again; it can be closed.
@@ -161,44 +190,71 @@ impl<'a, R: Request> Reader<'a, R> {
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Incoming<'_, R>>> {
-        let (found, request) = loop {
-            // SAFETY: The session is open as long as there is a reader.
-            unsafe { self.link.channel().delay(false) };
-            match self.consumer.next() {
-                Ok(Next::Packet(found)) => {
-                    if u32::from(found.descriptor.kind) != bindings::vmbus_packet_type_VM_PKT_COMP {
-                        break (found, None);
-                    }
-                    let table = self.link.writer().table();
-                    // SAFETY: There is one reader at a time, and each gives back what it emptied.
-                    match unsafe { table.take(found.descriptor.id, &mut self.emptied) } {
-                        None => self.link.refuse("a completion that nobody waits for"),
-                        request => break (found, request),
-                    }
-                }
-                Ok(Next::Refused) => self.link.refuse("a packet that is none"),
-                Ok(Next::End) => {
-                    self.link.writer().table().give_back(&mut self.emptied);
-                    match self.consumer.look() {
-                        // At the end of all whoever reads gives room back.
-                        Ok(false) => return Ok(None),
-                        Ok(true) if self.consumer.is_behind() => {
-                            self.publish(false)?;
-                        }
-                        Ok(true) => {}
-                        Err(error) => return Err(self.link.spoilt(error)),
-                    }
-                }
-                Err(error) => return Err(self.link.spoilt(error)),
-            }
-        };
+        Ok(self.next_in_place()?.map(Incoming::into_inner))
+    }
 
-        Ok(self.incoming(found, request))
+    /// As [`Reader::next`], but leaves the request of a completion where it was, for those whose
+    /// requests are large.
+    #[inline]
+    pub fn next_in_place(&mut self) -> Result<Option<Incoming<'_, Answered<'_, R>>>> {
+        let link = self.link;
+        let table = link.writer().table();
+
+        loop {
+            // SAFETY: The session is open as long as there is a reader.
+            unsafe { link.channel().delay(false) };
+            let found = match self.consumer.next() {
+                Ok(Next::Packet(found)) => found,
+                Ok(Next::Refused) => {
+                    link.refuse("a packet that is none");
+                    continue;
+                }
+                Ok(Next::End) => {
+                    if self.look()? {
+                        continue;
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(link.spoilt(error)),
+            };
+
+            if u32::from(found.descriptor.kind) != bindings::vmbus_packet_type_VM_PKT_COMP {
+                return Ok(self.incoming(found, None));
+            }
+            // SAFETY: There is one reader at a time, and each gives back what it emptied: this one
+            // not as long as it is borrowed by what is returned.
+            match unsafe { table.take(found.descriptor.id, &mut self.emptied) } {
+                None => link.refuse("a completion that nobody waits for"),
+                request => return Ok(self.incoming(found, request)),
+            }
+        }
+    }
+
+    /// At the end of what was there, looks whether there is more now, and then gives room back.
+    // Once for many packets: what `next()` needs for each stays in registers.
+    #[inline(never)]
+    fn look(&mut self) -> Result<bool> {
+        self.link.writer().table().give_back(&mut self.emptied);
+        match self.consumer.look() {
+            // At the end of all whoever reads gives room back.
+            Ok(false) => Ok(false),
+            Ok(true) => {
+                if self.consumer.is_behind() {
+                    self.publish(false)?;
+                }
+                Ok(true)
+            }
+            Err(error) => Err(self.link.spoilt(error)),
+        }
     }
 
     /// Shows the driver what was found.
     #[inline]
-    fn incoming(&self, found: Found, request: Option<R>) -> Option<Incoming<'_, R>> {
+    fn incoming(
+        &self,
+        found: Found,
+        request: Option<Answered<'a, R>>,
+    ) -> Option<Incoming<'_, Answered<'_, R>>> {
         let body = self.consumer.buffer().get(..found.len)?;
         let (header, payload) = body.split_at_checked(found.header)?;
         let Found { descriptor, .. } = found;

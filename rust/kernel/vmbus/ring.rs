@@ -20,6 +20,7 @@ use crate::{
     page::PAGE_SIZE,
     prelude::*, //
 };
+use core::ops::Range;
 
 /// Size of a packet's descriptor.
 pub(super) const DESCRIPTOR: u32 = 16;
@@ -59,6 +60,17 @@ impl Size {
     pub(super) fn new(bytes: u32) -> Option<Self> {
         // INVARIANT: As is checked here.
         (bytes > 0 && bytes % 8 == 0 && (bytes as usize) < MAX_RING).then_some(Self(bytes))
+    }
+
+    /// A size that was one before.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` must come from [`Size::bytes`].
+    #[inline]
+    pub(super) unsafe fn new_unchecked(bytes: u32) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(bytes)
     }
 
     /// Bytes of data.
@@ -204,6 +216,28 @@ impl Ring {
         // SAFETY: By the type invariant twice the ring's size, a multiple of 8, is mapped, and by
         // the safety requirements the word lies in that. Pages are aligned, and so is the word.
         unsafe { SysMem::new(word) }
+    }
+
+    /// Writes consecutive numbers, each as a word, from so many bytes behind the start of the data.
+    ///
+    /// # Safety
+    ///
+    /// `at` must be a multiple of 8, and the end of the words at most twice the ring's size.
+    #[inline]
+    pub(super) unsafe fn fill(&self, at: u32, mut words: Range<u64>) {
+        let mut place = self.data().wrapping_add(at as usize).cast::<u64>();
+
+        // Many runs are of one, for which the unrolled loop is long.
+        if let Some(word) = words.next() {
+            // SAFETY: As in `word()`, by the safety requirements.
+            unsafe { SysMem::new(place) }.write_val(word);
+            place = place.wrapping_add(1);
+        }
+        for word in words {
+            // SAFETY: As in `word()`, by the safety requirements.
+            unsafe { SysMem::new(place) }.write_val(word);
+            place = place.wrapping_add(1);
+        }
     }
 
     /// Bytes from so many bytes behind the start of the data.

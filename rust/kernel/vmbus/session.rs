@@ -11,15 +11,19 @@ use super::{
 };
 use crate::{
     bindings,
+    build_error,
     cpu::CpuId,
     prelude::*,
     sync::Arc,
     time::Delta, //
 };
+use core::mem::ManuallyDrop;
 
 /// What a driver has for an open channel: who is told when something happens.
 ///
-/// Packets are read by the driver when it wants, through [`Session::reader`].
+/// Packets are read by the driver when it wants, through [`Session::reader`]. Either it has a
+/// polling context of its own, NAPI for example, and its [`wake`](Handler::wake) schedules that; or
+/// it is [polled](Handler::poll) by the bus.
 ///
 /// The handler lives as long as the session or the channel needs it, that of a sub-channel until
 /// its primary is closed. It must not own its session.
@@ -27,14 +31,36 @@ pub trait Handler: Send + Sync + 'static {
     /// What stands in the in-flight table.
     type Request: Request;
 
+    /// Whether the bus calls [`poll`](Handler::poll), and not [`wake`](Handler::wake).
+    const POLLED: bool = false;
+
     /// There is something to read, or there is room to write for which a writer has waited.
     ///
     /// Hard interrupt context, or process context at the end of `open()`; may be called by several
-    /// processors at once. Schedules what polls: NAPI, a BH work item, a work item.
+    /// processors at once. Schedules what polls: NAPI, a work item.
     ///
     /// Not called before the channel is open. It is called once then, before `open()` has returned
     /// the session: whoever polls has to look again when it gets to know the session.
-    fn wake(&self);
+    fn wake(&self) {
+        build_error!(NOT_POLLED)
+    }
+
+    /// There is something to read, or there is room to write for which a writer has waited.
+    ///
+    /// Softirq context, mostly on the processor that was interrupted; must not take long, nor close
+    /// the session. Called by one processor at a time, for the first time after the channel was
+    /// opened, which may be before `open()` has returned the session. Returns whether it wants to
+    /// be called once more, after other softirqs; otherwise the next call is that after the host's
+    /// next interrupt.
+    ///
+    /// C counterpart: `vmbus_on_event()`.
+    fn poll(session: &Session<Self>) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = session;
+        build_error!(POLLED)
+    }
 
     /// The host has taken the channel back: nothing will be answered. Wakes the driver's waiters.
     ///
@@ -59,6 +85,11 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
+/// A handler without `wake()` says that it is polled.
+const NOT_POLLED: &str = "a handler that is not polled must implement `wake()`";
+/// A handler that says that it is polled can be.
+const POLLED: &str = "a handler that is polled must implement `poll()`";
+
 /// An open channel.
 ///
 /// It is closed by [`Session::close`], when it is dropped, when the session of its primary channel
@@ -78,6 +109,25 @@ impl<H: Handler> Session<H> {
     pub(super) fn new(core: Arc<Core<H>>) -> Result<Arc<Self>> {
         // If there is no memory for it, it is dropped, which closes it.
         Ok(Arc::new(Self { core }, GFP_KERNEL)?)
+    }
+
+    /// The session of a channel, for those whom the channel calls: it is not closed at its end.
+    ///
+    /// # Safety
+    ///
+    /// `core` must come from [`Arc::into_raw`], and be valid as long as the returned value is used.
+    #[inline]
+    pub(super) unsafe fn of_channel(core: *const Core<H>) -> ManuallyDrop<Self> {
+        // SAFETY: By the safety requirements. The reference stays that of its owner, since the
+        // `Arc` is not dropped.
+        let core = unsafe { Arc::from_raw(core) };
+
+        ManuallyDrop::new(Self { core })
+    }
+
+    #[inline]
+    pub(super) fn core(&self) -> &Core<H> {
+        &self.core
     }
 
     /// The handler.
@@ -142,10 +192,10 @@ impl<H: Handler> Session<H> {
     /// if it has spoilt the ring, and [`ETIMEDOUT`] after `timeout`. `done` is asked last: if it
     /// says yes, all of these do not matter.
     #[inline]
-    pub fn wait(&self, timeout: Delta, done: impl FnMut() -> bool) -> Result {
+    pub fn wait(&self, timeout: Delta, mut done: impl FnMut() -> bool) -> Result {
         self.core
             .link
-            .wait(timeout, done, || self.core.tell_rescinded())
+            .wait(timeout, &mut done, &|| self.core.tell_rescinded())
     }
 
     /// Has waiters ask whether they are done. Any context but NMI.

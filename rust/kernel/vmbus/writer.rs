@@ -44,6 +44,7 @@ use crate::{
         SpinLockIrqGuard, //
     }, //
 };
+use core::ops::Range;
 
 /// A page of the host.
 const HV_PAGE: u32 = 1 << bindings::HV_HYP_PAGE_SHIFT;
@@ -68,7 +69,8 @@ struct State {
 ///
 /// - While `state.producer` is there the channel is open, and so it and its ring are valid.
 /// - While `control` is not null it points to the control page of a ring that has `size` bytes of
-///   data. The ring is unmapped only after a grace period in which it was null.
+///   data, which is a [`Size`]. The ring is unmapped only after a grace period in which it was
+///   null.
 #[pin_data]
 pub struct Writer<R: Request> {
     channel: Raw,
@@ -81,6 +83,26 @@ pub struct Writer<R: Request> {
     owed: AtomicFlag,
     control: Atomic<*mut Control>,
     size: Atomic<u32>,
+}
+
+/// Page frame numbers, of pages of 4 KiB, that follow each other: one, or a range of them.
+pub trait Pfns {
+    /// All of them.
+    fn into_range(self) -> Range<u64>;
+}
+
+impl Pfns for u64 {
+    #[inline]
+    fn into_range(self) -> Range<u64> {
+        self..self.saturating_add(1)
+    }
+}
+
+impl Pfns for Range<u64> {
+    #[inline]
+    fn into_range(self) -> Range<u64> {
+        self
+    }
 }
 
 /// How large a packet can become: upper limits of what will be built.
@@ -185,9 +207,12 @@ impl<R: Request> Writer<R> {
     /// - [`EIO`] if the host has spoilt the ring.
     #[inline]
     pub fn send(&self, payload: &[u8]) -> Result {
-        self.post(payload, bindings::vmbus_packet_type_VM_PKT_DATA_INBAND, 0)?
-            .end(false);
-        Ok(())
+        self.post(
+            payload,
+            bindings::vmbus_packet_type_VM_PKT_DATA_INBAND,
+            0,
+            false,
+        )
     }
 
     /// Sends data that the host has to answer, which gives
@@ -266,10 +291,12 @@ impl<R: Request> Writer<R> {
     #[inline]
     pub fn has_free(&self, percent: u32, _rcu: &rcu::Guard) -> bool {
         let control = self.control.load(Acquire);
-        let Some(size) = Size::new(self.size.load(Relaxed)).filter(|_| !control.is_null()) else {
+        if control.is_null() {
             return false;
-        };
+        }
 
+        // SAFETY: By the type invariants it was the size of a ring.
+        let size = unsafe { Size::new_unchecked(self.size.load(Relaxed)) };
         // SAFETY: By the type invariants this is a ring, and stays mapped during this grace period.
         let ring = unsafe { Ring::new(control, size) };
         // This decides about nothing but when to go on: our index may be read there, too.
@@ -333,7 +360,7 @@ impl<R: Request> Writer<R> {
         })
     }
 
-    /// Builds an in-band packet that nobody answers.
+    /// Sends an in-band packet that nobody answers. `more` is that of [`Packet::commit`].
     // One copy of `prepare()` for all of these.
     #[inline(never)]
     pub(super) fn post(
@@ -341,7 +368,8 @@ impl<R: Request> Writer<R> {
         payload: &[u8],
         kind: bindings::vmbus_packet_type,
         id: u64,
-    ) -> Result<Packet<'_, R>> {
+        more: bool,
+    ) -> Result {
         let shape = Shape {
             payload: payload.len(),
             ..Shape::default()
@@ -353,7 +381,8 @@ impl<R: Request> Writer<R> {
         packet.kind = kind as u16;
         packet.id = id;
         packet.payload(payload)?;
-        Ok(packet)
+        packet.end(more);
+        Ok(())
     }
 
     /// Gives the lock back and signals the host.
@@ -420,6 +449,17 @@ impl<R: Request> Packet<'_, R> {
         place.write_val(word);
     }
 
+    /// Writes consecutive numbers, each as a word.
+    ///
+    /// # Safety
+    ///
+    /// `at` must be a multiple of 8, and the end of the words at most `self.len`.
+    #[inline]
+    unsafe fn fill(&self, at: u32, words: Range<u64>) {
+        // SAFETY: As in `put()`.
+        unsafe { self.ring.fill(self.start.wrapping_add(at), words) };
+    }
+
     /// Adds a range of guest memory: `len` bytes from `offset` on in its first page of 4 KiB. As
     /// many page frame numbers are taken as the range has pages, and written into the ring.
     ///
@@ -427,7 +467,12 @@ impl<R: Request> Packet<'_, R> {
     /// or if there is payload already, and [`EMSGSIZE`] if it is more than was reserved. Nothing
     /// is added then.
     #[inline]
-    pub fn range(&mut self, offset: u32, len: u32, pfns: impl IntoIterator<Item = u64>) -> Result {
+    pub fn range<P: Pfns>(
+        &mut self,
+        offset: u32,
+        len: u32,
+        pfns: impl IntoIterator<Item = P>,
+    ) -> Result {
         if offset >= HV_PAGE || len == 0 || self.offset != 0 {
             return Err(EINVAL);
         }
@@ -440,14 +485,22 @@ impl<R: Request> Packet<'_, R> {
             return Err(EMSGSIZE);
         }
 
-        let mut at = self.at.wrapping_add(8);
-        for pfn in pfns.into_iter().take(pages as usize) {
-            // SAFETY: It is a multiple of 8, since `self.at` is without payload; and less than
-            // `after`, which is not more than `self.header` nor, by that, `self.len`.
-            unsafe { self.put(at, pfn) };
-            at = at.wrapping_add(8);
+        let mut left = pages;
+        for run in pfns {
+            let Range { start: first, end } = run.into_range();
+            let count = end.saturating_sub(first).min(left.into());
+            let at = after.wrapping_sub(left * 8);
+
+            // SAFETY: It is a multiple of 8, since `self.at` is without payload. The words end not
+            // behind `after`, which is not more than `self.header` nor, by that, `self.len`.
+            unsafe { self.fill(at, first..first.wrapping_add(count)) };
+            // CAST: It is not more than `left`.
+            left = left.wrapping_sub(count as u32);
+            if left == 0 {
+                break;
+            }
         }
-        if at != after {
+        if left > 0 {
             return Err(EINVAL);
         }
         // SAFETY: As above.
@@ -476,6 +529,19 @@ impl<R: Request> Packet<'_, R> {
         // INVARIANT: It is at most `self.len`, as was just checked. CAST: So it fits.
         self.at = self.at.wrapping_add(bytes.len() as u32);
         Ok(())
+    }
+
+    /// Returns whether more than so many percent of the ring to the host are free behind what is
+    /// written of the packet: a snapshot, and only a hint, since the host says what it has read.
+    #[inline]
+    pub fn leaves_free(&mut self, percent: u32) -> bool {
+        // At most `self.len`, and what padding and trailer take.
+        let bytes = self.at.wrapping_add(7 + TRAILER);
+
+        self.state
+            .producer
+            .as_mut()
+            .is_some_and(|producer| producer.leaves_free(bytes, percent))
     }
 
     /// Shows the packet to the host, which is to answer it: `request` is in flight from now on.
@@ -508,14 +574,16 @@ impl<R: Request> Packet<'_, R> {
     /// Shows the packet to the host, which is not asked to answer it.
     ///
     /// Otherwise this is like [`Packet::commit`].
-    #[inline]
+    // One copy of `end()` for all of these.
+    #[inline(never)]
     pub fn commit_unanswered(self, more: bool) {
         self.end(more);
     }
 
     /// Completes what is written and publishes it.
-    #[inline]
-    pub(super) fn end(mut self, more: bool) {
+    // What `reserve()` has put into the packet stays in registers until here.
+    #[inline(always)]
+    fn end(mut self, more: bool) {
         let writer = self.writer;
         // `at` is at most `self.len`, a multiple of 8; and so is this.
         let len = self.at.wrapping_add(7) & !7;
