@@ -35,7 +35,8 @@ pub use self::command::{
     Frames,
     HostStatus,
     Mapped,
-    Status, //
+    Status,
+    FRAME, //
 };
 pub use self::device::{
     Device,

@@ -22,7 +22,8 @@ use super::{
         self,
         Rtnl, //
     },
-    txq::TxQueue, //
+    txq::TxQueue,
+    upper, //
 };
 use crate::{
     bindings,
@@ -78,6 +79,8 @@ struct Private<T> {
     registered: Atomic<bool>,
     /// What polls each queue, as far as users are told.
     pollers: rtnl::Cell<KVec<Option<KBox<dyn Poller>>>>,
+    /// A device that this one works by.
+    lower: upper::Place,
     data: T,
 }
 
@@ -139,6 +142,11 @@ impl<T: Operations> Device<T> {
     fn private(&self) -> &Private<T> {
         // SAFETY: By the type invariant it is initialized.
         unsafe { &*Self::private_of(self.as_raw()) }
+    }
+
+    #[inline]
+    pub(super) fn lower_place(&self) -> &upper::Place {
+        &self.private().lower
     }
 
     /// The bus device, which is bound to its driver as long as this is registered.
@@ -475,6 +483,7 @@ impl<T: Operations> UnregisteredDevice<T> {
             (&raw mut (*private).refs).write(Refcount::new(1));
             (&raw mut (*private).registered).write(Atomic::new(false));
             (&raw mut (*private).pollers).write(rtnl::Cell::new(KVec::new()));
+            (&raw mut (*private).lower).write(upper::Place::new());
         }
 
         // SAFETY: The device is ours alone. The tables live as long as the driver's code.
@@ -524,6 +533,9 @@ impl<T: Operations> UnregisteredDevice<T> {
         }
         // First what can fail and be undone without RTNL.
         devres::register(bound, Registration(self.0.clone()), GFP_KERNEL)?;
+        // For a lower device, whose locks are taken inside of this one's.
+        // SAFETY: The device is valid, and not registered.
+        unsafe { bindings::netdev_lockdep_set_classes(self.0.as_raw()) };
         // SAFETY: The device is valid, and not registered, and RTNL is held.
         to_result(unsafe { bindings::register_netdevice(self.0.as_raw()) })?;
         // INVARIANT: The parent is bound, and unbinding it drops the `Registration`.
@@ -555,6 +567,7 @@ impl<T: Operations> Drop for Registration<T> {
 
         // INVARIANT: Cleared before the parent is unbound, because this waits for RTNL.
         self.0.private().registered.store(false, Release);
+        drop(self.0.leave(&mut rtnl));
         // SAFETY: The device is registered, and RTNL is held.
         unsafe { bindings::unregister_netdevice_queue(self.0.as_raw(), null_mut()) };
         // Nobody asks about the queues any more. What is kept has references to the device.

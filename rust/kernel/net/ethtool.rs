@@ -76,7 +76,8 @@ pub trait Operations: operations::Operations {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The settings of the link, which is no real one.
+    /// The settings of the link, which is no real one. Those of the lower device ([`Device::join`])
+    /// are shown, and set, if there is one.
     fn link(_dev: &Device<Self>, _rtnl: &mut Rtnl) -> Link {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -331,6 +332,11 @@ impl<T: Operations> Vtable<T> {
     ) -> c_int {
         // SAFETY: By the safety requirements.
         let (dev, mut rtnl) = unsafe { called::<T>(dev) };
+
+        if let Some(lower) = dev.lower_ref(&rtnl) {
+            // SAFETY: Both pointers are valid, and RTNL is held.
+            return unsafe { bindings::__ethtool_get_link_ksettings(lower.as_raw(), settings) };
+        }
         let link = T::link(dev, &mut rtnl);
         // SAFETY: `settings` is valid and the caller's.
         let base = unsafe { &mut (*settings).base };
@@ -347,6 +353,11 @@ impl<T: Operations> Vtable<T> {
     ) -> c_int {
         // SAFETY: By the safety requirements.
         let (dev, mut rtnl) = unsafe { called::<T>(raw) };
+
+        if let Some(lower) = dev.lower_ref(&rtnl) {
+            // SAFETY: Both pointers are valid, and RTNL is held.
+            return unsafe { bindings::netdev_set_link_ksettings(lower.as_raw(), settings) };
+        }
         let mut link = T::link(dev, &mut rtnl);
 
         // SAFETY: All pointers are valid.

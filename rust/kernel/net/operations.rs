@@ -136,6 +136,11 @@ pub struct FrameToSend<'a> {
 }
 
 impl FrameToSend<'_> {
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.skb.as_ptr()
+    }
+
     /// The hash of the frame's flow, computed if need be.
     pub fn flow_hash(&self) -> u32 {
         // SAFETY: By the type invariant the pointer is valid, and the frame is the stack's, which
@@ -455,8 +460,9 @@ impl<T: Operations> Vtable<T> {
             return EINVAL.to_errno();
         }
         // SAFETY: By the safety requirements.
-        let mut frames =
-            unsafe { xdp::Redirected::from_raw(dev, frames, usize::try_from(count).unwrap_or(0)) };
+        let mut frames = unsafe {
+            xdp::Redirected::from_raw(dev, frames, usize::try_from(count).unwrap_or(0), flags)
+        };
 
         // SAFETY: As in `open()`.
         T::xdp_xmit(unsafe { Device::<T>::from_raw(dev) }, &mut frames);

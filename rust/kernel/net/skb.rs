@@ -199,13 +199,21 @@ impl TxSkb {
 
     /// Takes a tag out of the data of a frame that a packet socket sends, so that it is the one
     /// of [`TxSkb::vlan_tci`].
+    #[inline]
     pub fn untag(&mut self) -> Result {
         const TAG: u16 = (bindings::ETH_P_8021Q as u16).to_be();
 
         // SAFETY: By the type invariant the pointer is valid.
-        if unsafe { (*self.headers()).protocol } != TAG
-            || self.head().get(12..14) != Some(&[0x81, 0])
-        {
+        if unsafe { (*self.headers()).protocol } != TAG {
+            return Ok(());
+        }
+        self.do_untag()
+    }
+
+    /// See [`TxSkb::untag`].
+    #[cold]
+    fn do_untag(&mut self) -> Result {
+        if self.head().get(12..14) != Some(&[0x81, 0]) {
             return Ok(());
         }
         let mut tci = 0;
@@ -337,13 +345,26 @@ impl TxSkb {
         Segments { skb: self, next: 0 }
     }
 
+    /// How many [pieces](TxSkb::segments) there are at most.
+    #[inline]
+    pub fn max_segments(&self) -> usize {
+        // SAFETY: A frame has a valid `skb_shared_info`.
+        1 + usize::from(unsafe { (*self.shinfo()).nr_frags })
+    }
+
     /// Copies the whole frame to memory that is as long as it.
     ///
     /// Fails with [`EINVAL`] if it is not as long.
     #[inline]
     pub fn copy_to(&self, memory: SysMem<'_, [u8]>) -> Result {
+        let head = self.head();
+
         if memory.len() != self.len() {
             return Err(EINVAL);
+        }
+        if head.len() == memory.len() {
+            memory.copy_from_slice(head);
+            return Ok(());
         }
         // CAST: A frame has less than 2^31 bytes.
         let len = self.len() as c_int;

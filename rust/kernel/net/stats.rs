@@ -19,6 +19,7 @@ pub struct Counter(Atomic<u64>);
 
 impl Counter {
     /// A counter that is zero.
+    #[inline]
     pub const fn new() -> Self {
         Self(Atomic::new(0))
     }
@@ -43,6 +44,7 @@ impl Counter {
 }
 
 impl Default for Counter {
+    #[inline]
     fn default() -> Self {
         Self::new()
     }

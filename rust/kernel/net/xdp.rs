@@ -10,6 +10,7 @@
 
 use super::{
     device::Device,
+    interface::Interface,
     napi::Budget,
     operations::Operations,
     skb::{
@@ -270,6 +271,7 @@ pub struct Redirected<'a> {
     frames: *mut *mut bindings::xdp_frame,
     count: usize,
     taken: usize,
+    flags: u32,
     dev: *mut bindings::net_device,
     _borrowed: PhantomData<&'a ()>,
 }
@@ -284,15 +286,42 @@ impl Redirected<'_> {
         dev: *mut bindings::net_device,
         frames: *mut *mut bindings::xdp_frame,
         count: usize,
+        flags: u32,
     ) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             frames,
             count,
             taken: 0,
+            flags,
             dev,
             _borrowed: PhantomData,
         }
+    }
+
+    /// Has the lower device of the one that they are for ([`Device::join`]) send those that are left,
+    /// as many as it takes. Returns whether it can do that at all. With softirqs off.
+    pub fn forward(&mut self, lower: &Interface) -> bool {
+        // SAFETY: The device is valid; its table lives as long.
+        let Some(xmit) = (unsafe { (*(*lower.as_raw()).netdev_ops).ndo_xdp_xmit }) else {
+            return false;
+        };
+        // CAST: There were as many as a `c_int` says.
+        let left = (self.count - self.taken) as c_int;
+
+        // SAFETY: By the type invariant there are so many frames that are not gone. The device takes
+        // the first ones, as many as this returns; it is up, or takes none.
+        let sent = unsafe {
+            xmit(
+                lower.as_raw(),
+                left,
+                self.frames.add(self.taken),
+                self.flags,
+            )
+        };
+        // INVARIANT: So many more are gone.
+        self.taken += usize::try_from(sent.min(left)).unwrap_or(0);
+        true
     }
 
     /// How many were taken.
