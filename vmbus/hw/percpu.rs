@@ -166,11 +166,12 @@ impl<'a> Context<'a> {
             .page(side, Kind::Event)
             .load(Acquire)
             .cast::<[u64; WORDS]>();
+        let page = NonNull::new(page)?;
 
-        // INVARIANT: There is an array for each of the sources.
-        NonNull::new(page.wrapping_add(SOURCE))
-            .filter(|_| !page.is_null())
-            .map(|words| Events(words.cast(), PhantomData))
+        // SAFETY: There is an array for each of the sources.
+        let words = unsafe { page.add(SOURCE) };
+        // INVARIANT: It is mapped as long as the page.
+        Some(Events(words.cast(), PhantomData))
     }
 
     /// The slot for messages.
@@ -180,15 +181,15 @@ impl<'a> Context<'a> {
             .page(side, Kind::Message)
             .load(Acquire)
             .cast::<Message>();
+        let page = NonNull::new(page)?;
 
-        // INVARIANT: There is a slot for each of the sources.
-        NonNull::new(page.wrapping_add(SOURCE))
-            .filter(|_| !page.is_null())
-            .map(|message| Slot {
-                message,
-                side,
-                _page: PhantomData,
-            })
+        // INVARIANT: It is mapped as long as the page.
+        Some(Slot {
+            // SAFETY: There is a slot for each of the sources.
+            message: unsafe { page.add(SOURCE) },
+            side,
+            _page: PhantomData,
+        })
     }
 
     /// Where it is remembered at which address a given page is. See [`PerCpu::given`].
