@@ -7,7 +7,6 @@ use kernel::{
         nr_cpu_ids,
         CpuId, //
     },
-    new_bh,
     prelude::*,
     sync::{
         atomic::{
@@ -25,10 +24,6 @@ use kernel::{
     vmbus::{
         self,
         SubChannel, //
-    },
-    workqueue::{
-        Bh,
-        BhItem, //
     }, //
 };
 
@@ -45,105 +40,76 @@ const TIME_LIMIT: Delta = Delta::from_millis(2);
 /// How many packets are read before the time is looked at.
 const BATCH: usize = 32;
 
-/// The handler of a channel.
-#[pin_data]
+/// The handler of a channel, which is read in softirq context.
 pub(crate) struct Channel {
-    #[pin]
-    poll: Bh<Poll>,
-}
-
-/// Reads a channel in softirq context.
-pub(crate) struct Poll {
     controller: Arc<Controller>,
-    /// The channel's session. It holds us: whoever closes it takes it out.
-    session: rcu::Slot<Session>,
     /// How often there was something to read.
     received: Atomic<u32>,
 }
 
 impl Channel {
-    pub(crate) fn new(controller: Arc<Controller>) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            poll <- new_bh!(Ok::<_, Error>(Poll {
-                controller,
-                session: rcu::Slot::new(),
-                received: Atomic::new(0),
-            })),
-        })
-    }
-
-    /// The channel is open: reads what has come until now, and what will come.
-    pub(crate) fn start(session: &Arc<Session>) {
-        let bh = &session.handler().poll;
-
-        bh.session.replace(Some(session.clone()));
-        bh.schedule();
+    pub(crate) fn new(controller: Arc<Controller>) -> Self {
+        Self {
+            controller,
+            received: Atomic::new(0),
+        }
     }
 
     /// How often there was something to read. Any context.
     pub(crate) fn received(&self) -> u32 {
-        self.poll.received.load(Relaxed)
-    }
-
-    /// The channel was closed.
-    pub(crate) fn stop(session: &Session) {
-        session.handler().poll.session.replace(None);
+        self.received.load(Relaxed)
     }
 }
 
 impl vmbus::Handler for Channel {
     type Request = Request;
 
-    fn wake(&self) {
-        self.poll.schedule();
-    }
+    const POLLED: bool = true;
 
-    fn sub_channel(&self, offer: SubChannel<'_>) {
-        self.poll.controller.add_sub_channel(offer);
-    }
-
-    fn target_cpu_changed(&self, _old: CpuId, _new: CpuId) {
-        self.poll.controller.channels_moved();
-    }
-}
-
-impl BhItem for Poll {
-    fn run(this: &Bh<Self>) {
-        let guard = rcu::read_lock();
-        let Some(session) = this.session.load(&guard) else {
-            return;
-        };
+    fn poll(session: &Session) -> bool {
+        let Self {
+            controller,
+            received,
+        } = session.handler();
         let Some(mut reader) = session.reader() else {
-            return;
+            return false;
         };
         let mut start = None;
         let mut left = BATCH;
 
         // Nobody else writes it.
-        this.received
-            .store(this.received.load(Relaxed).wrapping_add(1), Relaxed);
+        received.store(received.load(Relaxed).wrapping_add(1), Relaxed);
         loop {
             match reader.next() {
-                Ok(Some(packet)) => this.controller.receive(&session, packet),
+                Ok(Some(packet)) => controller.receive(session, packet),
                 Ok(None) => break,
-                Err(_) => return this.controller.spoilt(&session),
+                Err(_) => {
+                    controller.spoilt(session);
+                    return false;
+                }
             }
             left -= 1;
             if left == 0 {
                 let start = start.get_or_insert_with(Instant::<Monotonic>::now);
                 if start.elapsed() > TIME_LIMIT {
                     // The host stays silent until we are back.
-                    drop(reader);
-                    return this.schedule();
+                    return true;
                 }
                 left = BATCH;
             }
         }
-        match reader.finish() {
-            Ok(false) => {}
-            Ok(true) => this.schedule(),
-            Err(_) => this.controller.spoilt(&session),
-        }
+        reader.finish().unwrap_or_else(|_| {
+            controller.spoilt(session);
+            false
+        })
+    }
+
+    fn sub_channel(&self, offer: SubChannel<'_>) {
+        self.controller.add_sub_channel(offer);
+    }
+
+    fn target_cpu_changed(&self, _old: CpuId, _new: CpuId) {
+        self.controller.channels_moved();
     }
 }
 
@@ -217,21 +183,36 @@ impl Channels {
             .map(|member| &*member.session)
     }
 
-    /// The channel for a command that is issued here; another one if most of its ring is full.
+    /// The channel for a command that is issued here, and that of the hardware queue that the
+    /// command comes from. The first is another one than that of this processor if most of its ring
+    /// is full.
     #[inline]
-    pub(crate) fn select(&self, low_water: u32, rcu: &rcu::Guard) -> Option<&Session> {
+    pub(crate) fn select(
+        &self,
+        hw_queue: usize,
+        low_water: u32,
+        rcu: &rcu::Guard,
+    ) -> Option<(&Session, &Session)> {
         let cpu = CpuId::current();
         // CAST: Numbers of processors are small.
-        let own = self.of(cpu.as_u32() as usize)?;
+        let index = cpu.as_u32() as usize;
+        let own = self.of(index)?;
+        let home = if hw_queue == index {
+            own
+        } else {
+            self.of(hw_queue)?
+        };
 
         if own.writer().has_free(low_water, rcu) {
-            return Some(own);
+            return Some((own, home));
         }
-        Some(self.select_other(cpu, low_water, rcu).unwrap_or(own))
+        let other = self.select_other(cpu, low_water, rcu).unwrap_or(own);
+        Some((other, home))
     }
 
     /// The next channel with room, of those of the same memory node if there is one.
     #[cold]
+    #[inline(never)]
     fn select_other(&self, cpu: CpuId, low_water: u32, rcu: &rcu::Guard) -> Option<&Session> {
         let node = cpu.node();
         // CAST: Numbers of processors are small.

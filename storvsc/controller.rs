@@ -208,7 +208,6 @@ impl Controller {
                 return Err(ENOMEM);
             }
         }
-        Channel::start(&session);
 
         let terms = self
             .negotiate(&session)
@@ -270,7 +269,6 @@ impl Controller {
                 return;
             }
         };
-        Channel::start(&session);
 
         let mut members = self.members.lock();
         if members.sessions.is_empty()
@@ -278,7 +276,6 @@ impl Controller {
         {
             drop(members);
             session.close();
-            Channel::stop(&session);
             return;
         }
         self.publish(&members);
@@ -306,9 +303,6 @@ impl Controller {
         // The primary closes the others first.
         if let Some(primary) = sessions.first() {
             primary.close();
-        }
-        for session in &sessions {
-            Channel::stop(session);
         }
         self.control.forget();
     }

@@ -9,10 +9,7 @@ use kernel::{
         Core, //
     },
     prelude::*,
-    scsi::{
-        self,
-        Frames, //
-    },
+    scsi,
     sync::Arc,
     vmbus::{
         self,
@@ -128,7 +125,7 @@ fn set_limits(
     terms: &Terms,
 ) -> Result {
     // CAST: 4096.
-    const FRAME: u32 = Frames::SIZE as u32;
+    const FRAME: u32 = scsi::FRAME as u32;
 
     let most = match kind {
         Kind::FibreChannel => FC_MAX_TRANSFER,

@@ -40,6 +40,7 @@ mod srb_status {
     pub(super) const SUCCESS: u8 = 0x01;
     pub(super) const ABORTED: u8 = 0x02;
     pub(super) const ERROR: u8 = 0x04;
+    pub(super) const BUSY: u8 = 0x05;
     pub(super) const INVALID_REQUEST: u8 = 0x06;
     pub(super) const TIMEOUT: u8 = 0x09;
     pub(super) const SELECTION_TIMEOUT: u8 = 0x0a;
@@ -121,9 +122,28 @@ pub(crate) fn is_probing(opcode: u8) -> bool {
     opcode == opcode::TEST_UNIT_READY
 }
 
+impl Srb {
+    /// Whether this answer says that all is well.
+    #[inline]
+    pub(crate) fn is_success(&self) -> bool {
+        self.srb_status == srb_status::SUCCESS && self.scsi_status == 0
+    }
+
+    /// The sense data of this answer, if it says that there are any.
+    fn sense(&self) -> &[u8] {
+        let len = usize::from(self.sense_length).min(SENSE);
+
+        if self.srb_status & srb_status::AUTOSENSE_VALID != 0 && self.scsi_status == CHECK_CONDITION
+        {
+            self.cdb_or_sense.get(..len).unwrap_or(&[])
+        } else {
+            &[]
+        }
+    }
+}
+
 impl<'a> Outcome<'a> {
     /// Judges the host's answer to a command of `len` bytes of data.
-    #[inline]
     pub(crate) fn new(srb: &'a Srb, opcode: u8, len: u32, kind: Kind) -> Self {
         let done = Self {
             status: Status::OK,
@@ -134,27 +154,29 @@ impl<'a> Outcome<'a> {
             failed: false,
         };
 
-        if srb.srb_status == srb_status::SUCCESS && srb.scsi_status == 0 {
+        if srb.is_success() {
             return done;
         }
-        if host_mishandles(opcode, kind) {
+        let sense = srb.sense();
+        let meaning = Sense::parse(sense);
+        // That something has changed is said once, to whichever command comes first.
+        if host_mishandles(opcode, kind) && !meaning.is_some_and(Self::is_change) {
             return done;
         }
-        Self::of_failure(srb, opcode, done)
+        Self::of_failure(
+            srb,
+            opcode,
+            Self {
+                sense,
+                meaning,
+                failed: true,
+                ..done
+            },
+        )
     }
 
-    #[cold]
     fn of_failure(srb: &'a Srb, opcode: u8, mut this: Self) -> Self {
-        let autosense = srb.srb_status & srb_status::AUTOSENSE_VALID != 0;
         let mut host = HostStatus::Ok;
-
-        this.failed = true;
-        if autosense && srb.scsi_status == CHECK_CONDITION {
-            let len = usize::from(srb.sense_length).min(SENSE);
-
-            this.sense = srb.cdb_or_sense.get(..len).unwrap_or(&[]);
-            this.meaning = Sense::parse(this.sense);
-        }
 
         match srb.srb_status & !(srb_status::AUTOSENSE_VALID | srb_status::QUEUE_FROZEN) {
             srb_status::ERROR
@@ -165,9 +187,9 @@ impl<'a> Outcome<'a> {
             | srb_status::SELECTION_TIMEOUT
             | srb_status::BUS_RESET
             | srb_status::DATA_OVERRUN => {
-                if autosense {
+                if let Some(sense) = this.meaning {
                     // The layers above know what to do with the rest.
-                    if this.meaning.is_some_and(Self::is_change) {
+                    if Self::is_change(sense) {
                         this.action = Some(Action::Rescan);
                         host = HostStatus::Requeue;
                     }
@@ -184,6 +206,11 @@ impl<'a> Outcome<'a> {
                 this.action = Some(Action::Remove);
                 host = HostStatus::NoConnect;
             }
+            srb_status::BUSY => host = HostStatus::Requeue,
+            // The status of the target says it, unless there is none: what was not transferred
+            // would be tried again for ever.
+            srb_status::SUCCESS => {}
+            _ if srb.scsi_status == 0 => host = HostStatus::Error,
             _ => {}
         }
 
@@ -191,8 +218,26 @@ impl<'a> Outcome<'a> {
         if srb.srb_status != srb_status::SUCCESS && srb.srb_status != srb_status::DATA_OVERRUN {
             this.transferred = 0;
         }
-        this.status = Status::new(host, srb.scsi_status);
+        this.status = if host == HostStatus::Ok && this.wakes_error_handler(srb.scsi_status) {
+            HostStatus::Error.into()
+        } else {
+            Status::new(host, srb.scsi_status)
+        };
         this
+    }
+
+    /// Whether the mid layer would leave a command with this status to its error handler, which
+    /// stops all disks of the controller until each command is answered: a host that makes no sense
+    /// on one disk and does not answer there would stop the others. Real targets give sense data
+    /// with their check conditions here, and no other statuses than those of the standard.
+    fn wakes_error_handler(&self, scsi_status: u8) -> bool {
+        match scsi_status {
+            CHECK_CONDITION => self.meaning.is_none(),
+            // Good, condition met, busy, intermediate, intermediate and condition met, reservation
+            // conflict, command terminated, task set full, ACA active, task aborted.
+            0x00 | 0x04 | 0x08 | 0x10 | 0x14 | 0x18 | 0x22 | 0x28 | 0x30 | 0x40 => false,
+            _ => true,
+        }
     }
 
     /// The capacity has changed; or another parameter, such as the block size of a differencing
@@ -283,13 +328,35 @@ mod tests {
             assert_eq!(judge(&srb, READ), expected);
         }
         // Sense data that are announced and not there, or without a status that says so.
-        assert_eq!(judge(&answer(0x84, 2, 0, &[]), READ), pass_on);
+        let error = (HostStatus::Error.into(), 0, None);
+        assert_eq!(judge(&answer(0x84, 2, 0, &[]), READ), error);
         let srb = answer(0x84, 0, 0, &fixed(6, 0x2a, 9));
-        assert_eq!(judge(&srb, READ), (Status::OK, 0, None));
+        assert_eq!(judge(&srb, READ), error);
         // Sense data that end before the code.
         let mut short = fixed(6, 0x2a, 9);
         short[7] = 4;
         assert_eq!(judge(&answer(0x84, 2, 0, &short), READ), pass_on);
+    }
+
+    #[test]
+    fn the_error_handler_sleeps() {
+        let error = Status::from(HostStatus::Error);
+
+        for status in 1..=0xff {
+            let judged = judge(&answer(1, status, 0, &[]), READ).0;
+            let known = [0x04, 0x08, 0x10, 0x14, 0x18, 0x22, 0x28, 0x30, 0x40].contains(&status);
+            assert_eq!((judged == error), !known);
+        }
+        // What is no success has failed, with and without a status of the target.
+        assert_eq!(judge(&answer(0x27, 0, 0, &[]), READ).0, error);
+        assert_eq!(
+            judge(&answer(0x27, 8, 0, &[]), READ).0,
+            Status::new(HostStatus::Ok, 8)
+        );
+        assert_eq!(
+            judge(&answer(0x05, 0, 0, &[]), READ).0,
+            HostStatus::Requeue.into()
+        );
     }
 
     #[test]
@@ -306,7 +373,15 @@ mod tests {
             judge(&answer(0x20, 0, 0, &[]), READ),
             (HostStatus::NoConnect.into(), 0, Some(Action::Remove))
         );
-        // INQUIRY never fails; what else does not depends on the adapter.
+        // INQUIRY and MODE SENSE never fail, but can be the first to hear of a change; what else
+        // does not fail depends on the adapter.
+        let srb = answer(0x84, 2, 0, &fixed(6, 0x2a, 9));
+        assert_eq!(
+            judge(&srb, 0x1a),
+            (Status::new(HostStatus::Requeue, 2), 0, Some(Action::Rescan))
+        );
+        let srb = answer(0x84, 2, 0, &fixed(5, 0x20, 0));
+        assert_eq!(judge(&srb, 0x1a), (Status::OK, 0, None));
         assert_eq!(judge(&answer(4, 2, 36, &[]), 0x12), (Status::OK, 36, None));
         assert_eq!(judge(&answer(4, 0, 0, &[]), 0xa3).0, error);
         let srb = answer(4, 0, 0, &[]);

@@ -230,12 +230,12 @@ static_assert!(size_of::<Execute>() == Packet::SIZE);
 
 impl Execute {
     #[inline]
-    pub(crate) fn new(srb: Srb) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             operation: Operation::ExecuteSrb as u32,
             flags: REQUEST_COMPLETION,
             status: 0,
-            srb,
+            srb: Srb::new(),
         }
     }
 }

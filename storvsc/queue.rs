@@ -11,13 +11,14 @@ use kernel::{
         Device,
         Direction,
         Flag,
-        Frames,
         Geometry,
         HostStatus,
         Level as ScsiLevel,
         Mapped,
         Setup,
-        TimeoutAction, //
+        Status,
+        TimeoutAction,
+        FRAME, //
     },
     sync::{
         rcu,
@@ -87,11 +88,10 @@ fn fail(command: Command, status: HostStatus) {
     command.done(status.into(), len);
 }
 
-/// The request block for a command; none if the mid layer breaks its promises.
+/// Fills the request block for a command in; none if the mid layer breaks its promises.
 #[inline]
-fn srb(command: &Command, port: u8) -> Option<Srb> {
+fn fill(srb: &mut Srb, command: &Command, port: u8) -> Option<()> {
     let device = command.device();
-    let mut srb = Srb::new();
 
     if device.tagged_supported() {
         srb.flags |= Srb::QUEUE_ACTION_ENABLE | Srb::NO_QUEUE_FREEZE;
@@ -116,15 +116,15 @@ fn srb(command: &Command, port: u8) -> Option<Srb> {
     srb.target = u8::try_from(device.id()).ok()?;
     srb.lun = u8::try_from(device.lun()).ok()?;
 
-    let cdb = command.cdb();
-    srb.cdb_or_sense
-        .get_mut(..Srb::MAX_CDB)?
-        .get_mut(..cdb.len())?
-        .copy_from_slice(cdb);
+    let cdb_len = command.cdb_len();
+    if usize::from(cdb_len) > Srb::MAX_CDB {
+        return None;
+    }
     // CAST: At most 16.
-    srb.cdb_length = cdb.len() as u8;
+    srb.cdb_length = cdb_len as u8;
+    *srb.cdb_or_sense.first_chunk_mut()? = *command.cdb_prefix::<{ Srb::MAX_CDB }>();
     srb.transfer_length = command.len();
-    Some(srb)
+    Some(())
 }
 
 impl Controller {
@@ -137,7 +137,7 @@ impl Controller {
         let shape = Shape {
             ranges: usize::from(len != 0),
             // CAST: A number of pages; 0 without data, which have no offset.
-            pages: (u64::from(offset) + u64::from(len)).div_ceil(Frames::SIZE) as usize,
+            pages: (u64::from(offset) + u64::from(len)).div_ceil(FRAME) as usize,
             payload: Packet::SIZE,
         };
 
@@ -153,9 +153,10 @@ impl Controller {
         .and_then(|()| {
             // CAST: The number of the host, as far as it fits, is what C says here, too.
             let port = self.host().host_no() as u8;
-            let srb = srb(command, port).ok_or(EINVAL)?;
+            let mut execute = Execute::new();
 
-            packet.payload(Execute::new(srb).as_bytes())
+            fill(&mut execute.srb, command, port).ok_or(EINVAL)?;
+            packet.payload(execute.as_bytes())
         });
         if let Err(error) = built {
             drop(packet);
@@ -243,27 +244,31 @@ impl Controller {
 
     /// The host has answered a command.
     #[inline]
-    fn complete(self: &Arc<Self>, mut command: Command, payload: &[u8]) {
+    fn complete(self: &Arc<Self>, command: Command, payload: &[u8]) {
+        // Payloads begin where a word does.
+        match Execute::ref_from_prefix(payload) {
+            Ok((answer, _)) if answer.operation == Operation::CompleteIo as u32 => {
+                if answer.srb.is_success() {
+                    let residue = command.len().saturating_sub(answer.srb.transfer_length);
+
+                    command.done(Status::OK, residue);
+                } else {
+                    self.complete_failed(command, answer);
+                }
+            }
+            _ => self.complete_unknown(command, payload),
+        }
+    }
+
+    /// The host has answered a command, but not simply that it was done.
+    #[cold]
+    fn complete_failed(self: &Arc<Self>, mut command: Command, answer: &Execute) {
         let opcode = command.opcode();
         let len = command.len();
-
-        let answer = match Execute::read_from_prefix(payload) {
-            Ok((answer, _)) if answer.operation == Operation::CompleteIo as u32 => answer,
-            _ => {
-                log_limited!(
-                    Level::Error,
-                    self.device(),
-                    "no answer to a command: operation {:?}, {} bytes\n",
-                    operation_of(payload),
-                    payload.len()
-                );
-                return fail(command, HostStatus::Error);
-            }
-        };
         let outcome = Outcome::new(&answer.srb, opcode, len, self.kind());
 
         if outcome.failed {
-            self.say(&command, opcode, &answer, &outcome);
+            self.say(&command, opcode, answer, &outcome);
             command.set_sense(outcome.sense);
             if let Some(action) = outcome.action {
                 let device = command.device();
@@ -276,6 +281,19 @@ impl Controller {
             }
         }
         command.done(outcome.status, len.saturating_sub(outcome.transferred));
+    }
+
+    /// The host has answered a command, and nobody knows what.
+    #[cold]
+    fn complete_unknown(&self, command: Command, payload: &[u8]) {
+        log_limited!(
+            Level::Error,
+            self.device(),
+            "no answer to a command: operation {:?}, {} bytes\n",
+            operation_of(payload),
+            payload.len()
+        );
+        fail(command, HostStatus::Error);
     }
 
     #[cold]
@@ -316,10 +334,11 @@ impl scsi::Template for Controller {
     const PROC_NAME: &'static CStr = c"storvsc_host";
     const CMD_PER_LUN: i16 = 2048;
     // CAST: 4096.
-    const VIRT_BOUNDARY: usize = Frames::SIZE as usize;
+    const VIRT_BOUNDARY: usize = FRAME as usize;
     const NO_WRITE_SAME: bool = true;
     const TRACK_QUEUE_DEPTH: bool = true;
 
+    #[inline]
     fn queuecommand(&self, command: Command) -> Result<(), (Busy, Command)> {
         let guard = rcu::read_lock();
         let Some(channels) = self.channels().load(&guard) else {
@@ -329,10 +348,9 @@ impl scsi::Template for Controller {
             }
             return Err((Busy::Host, command));
         };
-        let (Some(session), Some(home)) = (
-            channels.select(self.settings().low_water, &guard),
-            channels.of(command.hw_queue()),
-        ) else {
+        let Some((session, home)) =
+            channels.select(command.hw_queue(), self.settings().low_water, &guard)
+        else {
             fail(command, HostStatus::NoConnect);
             return Ok(());
         };
