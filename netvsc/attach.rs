@@ -343,6 +343,7 @@ fn disconnect(dev: &Device<Nic>, attached: Arc<Attached>) {
         }
     }
     attached.close();
+    dev.vf.reset_path();
     drop(dev.attached.replace(None));
     attached.discard_waiting(dev);
     // What was not completed is not on its way any more.
@@ -372,6 +373,7 @@ pub(crate) fn tell(dev: &Device<Nic>, rtnl: &mut Rtnl, facts: &Facts) -> Result 
     dev.set_hw_features(rtnl, hw);
     dev.set_features(rtnl, dev.features().without(gone));
     dev.set_tso_max_size(rtnl, capabilities.max_segmented);
+    dev.vf.set_own_tso(rtnl, capabilities.max_segmented);
     dev.offloads.set_sums(capabilities.sums);
 
     dev.link.set_up(rtnl, facts.link_up);
@@ -548,6 +550,8 @@ pub(crate) fn attach(dev: &ARef<Device<Nic>>, rtnl: &mut Rtnl) -> Result {
         attached.set_sends(true);
     }
     dev.attach(rtnl);
+    // The host has forgotten by which path frames went.
+    dev.deferred.vf_changed();
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::{
     queue::{
         Queue,
         Session,
+        Waiting,
         Waker,
         REQUESTS, //
     },
@@ -272,17 +273,23 @@ impl Attached {
         self.version.store(version.0, Relaxed);
     }
 
-    /// Bytes to which messages in one section are filled up.
+    /// Bytes to which messages in one section are filled up: a power of 2.
     #[inline]
     pub(crate) fn alignment(&self) -> usize {
         self.alignment.load(Relaxed) as usize
     }
 
+    /// Bytes by which a message of so many is filled up.
+    #[inline]
+    pub(crate) fn padding(&self, len: usize) -> usize {
+        len.wrapping_neg() & self.alignment().wrapping_sub(1)
+    }
+
     /// How many messages there may be in one packet, and to how many bytes each is filled up.
     pub(crate) fn set_batching(&self, count: u32, alignment: u32) {
         self.batch.store(count.clamp(1, MAX_BATCH), Relaxed);
-        if alignment as usize <= MAX_ALIGNMENT {
-            self.alignment.store(alignment.max(1), Relaxed);
+        if alignment.is_power_of_two() && alignment as usize <= MAX_ALIGNMENT {
+            self.alignment.store(alignment, Relaxed);
         }
     }
 
@@ -325,10 +332,7 @@ impl Attached {
     /// Drops frames that still wait to be sent. Nobody sends any more.
     pub(crate) fn discard_waiting(&self, dev: &Device<Nic>) {
         for napi in self.prepared.iter() {
-            // Taken out first, so that the lock is held for that only.
-            let waiting = napi.batch.try_lock().and_then(|mut waiting| waiting.take());
-
-            if let Some(batch) = waiting {
+            if let Some(batch) = napi.waiting().and_then(Waiting::take) {
                 batch.discard(dev, self);
             }
         }

@@ -7,17 +7,15 @@
 //! sent before itself.
 
 use crate::{
-    attached::{
-        Attached,
-        OpenQueue, //
-    },
+    attached::Attached,
     nic::Nic,
     nvsp,
     queue::{
         Frame,
         Pending, //
     },
-    trace, //
+    trace,
+    transmit::Sender, //
 };
 use kernel::{
     net::{
@@ -25,8 +23,7 @@ use kernel::{
             DropReason,
             TxSkb, //
         },
-        Device,
-        TxQueue, //
+        Device, //
     },
     prelude::*,
     vmbus::Shape, //
@@ -36,19 +33,19 @@ use kernel::{
 pub(crate) struct Batch {
     section: u32,
     /// Bytes of the section that are used.
-    used: usize,
+    used: u32,
     /// Messages.
     count: u32,
-    /// The last frame; those before it are done with, but for the figures.
-    skb: TxSkb,
     /// Bytes of all frames.
     bytes: u32,
+    /// The last frame; those before it are done with, but for the figures.
+    skb: TxSkb,
 }
 
 impl Batch {
     /// A frame that was copied to the begin of a section, where its message has `used` bytes.
     #[inline]
-    pub(crate) fn new(section: u32, used: usize, skb: TxSkb) -> Self {
+    pub(crate) fn new(section: u32, used: u32, skb: TxSkb) -> Self {
         Self {
             section,
             used,
@@ -62,10 +59,11 @@ impl Batch {
     /// Where a message of so many bytes goes, if it can share the section.
     #[inline]
     pub(crate) fn place(&self, attached: &Attached, size: usize, len: usize) -> Option<usize> {
-        let end = self.used.checked_add(len)?;
+        let used = self.used as usize;
+        let end = used.checked_add(len)?;
 
         (self.count < attached.batch() && end.checked_add(attached.alignment())? < size)
-            .then_some(self.used)
+            .then_some(used)
     }
 
     #[inline]
@@ -75,8 +73,9 @@ impl Batch {
 
     /// Adds a frame that was copied to its place; its message has `len` bytes.
     #[inline]
-    pub(crate) fn join(&mut self, len: usize, skb: TxSkb) {
-        self.used += len;
+    pub(crate) fn join(&mut self, len: u32, skb: TxSkb) {
+        // Both are smaller than a section.
+        self.used = self.used.saturating_add(len);
         self.count += 1;
         // CAST: Smaller than a section.
         self.bytes = self.bytes.saturating_add(skb.len() as u32);
@@ -85,56 +84,51 @@ impl Batch {
 
     /// Sends the batch. If that cannot be, its frames are dropped: one may be, but there was room a
     /// moment ago.
-    pub(crate) fn send(
-        self,
-        dev: &Device<Nic>,
-        attached: &Attached,
-        open: &OpenQueue,
-        queue: Option<&TxQueue<'_>>,
-    ) {
-        if let Err((_, this)) = self.post(open, queue) {
-            dev.counters.tx_no_space.inc();
-            this.discard(dev, attached);
-        }
+    ///
+    /// Returns whether the queue is to be stopped.
+    pub(crate) fn send(self, on: &Sender<'_>, more: bool) -> bool {
+        self.post(on, more).unwrap_or_else(|(_, this)| {
+            // What was sent before does not wait for these.
+            on.open.session.writer().flush();
+            on.dev.counters.tx_no_space.inc();
+            this.discard(on.dev, on.attached);
+            false
+        })
     }
 
     /// Sends the batch; on error it is given back.
+    ///
+    /// Returns whether the queue is to be stopped.
     #[inline]
-    pub(crate) fn post(
-        self,
-        open: &OpenQueue,
-        queue: Option<&TxQueue<'_>>,
-    ) -> Result<(), (Error, Self)> {
-        let shape = Shape {
+    pub(crate) fn post(self, on: &Sender<'_>, more: bool) -> Result<bool, (Error, Self)> {
+        const SHAPE: Shape = Shape {
             ranges: 0,
             pages: 0,
             payload: nvsp::MESSAGE,
         };
-        // CAST: At most the size of a section.
-        let message = nvsp::Message::rndis(false, self.section, self.used as u32);
+        let session = &on.open.session;
+        let message = nvsp::Message::rndis(false, self.section, self.used);
 
-        let mut packet = match open.session.writer().reserve(shape) {
+        let mut packet = match session.writer().reserve(SHAPE) {
             Ok(packet) => packet,
             Err(error) => return Err((error, self)),
         };
         if let Err(error) = packet.payload(message.bytes()) {
             return Err((error, self));
         }
-        trace::nvsp_send_pkt(&open.session, &packet, &message);
-        // Before the host can complete it.
-        let sent = queue.map(|queue| queue.sent(self.bytes));
-        packet.commit(
-            Pending::Frame(Frame {
-                skb: self.skb,
-                section: self.section,
-                _header: None,
-                packets: self.count,
-                bytes: self.bytes,
-                sent,
-            }),
-            true,
-        );
-        Ok(())
+        trace::nvsp_send_pkt(session, &packet, &message);
+        let low = on.is_low(&mut packet);
+        let request = Pending::Frame(Frame {
+            skb: self.skb,
+            section: self.section,
+            _header: None,
+            packets: self.count,
+            bytes: self.bytes,
+            // Before the host can complete it.
+            sent: on.queue.map(|queue| queue.sent(self.bytes)),
+        });
+        packet.commit(request, more);
+        Ok(low)
     }
 
     /// Its only frame, which is not sent.

@@ -187,19 +187,12 @@ impl SendBuffer {
         }
     }
 
-    /// `len` bytes of a section, from `at` on.
+    /// The memory of a section.
     #[inline]
-    pub(crate) fn section(&self, section: u32, at: usize, len: usize) -> Result<SysMem<'_, [u8]>> {
-        let size = self.sections().ok_or(EINVAL)?.size as usize;
-        let start = (section as usize).checked_mul(size).ok_or(ERANGE)?;
+    pub(crate) fn section(&self, section: u32) -> Option<SysMem<'_, [u8]>> {
+        let size = self.sections()?.size as usize;
+        let start = (section as usize).checked_mul(size)?;
 
-        if at.checked_add(len).ok_or(ERANGE)? > size {
-            return Err(ERANGE);
-        }
-        part(
-            self.memory.memory(),
-            start.checked_add(at).ok_or(ERANGE)?,
-            len,
-        )
+        part(self.memory.memory(), start, size).ok()
     }
 }

@@ -119,6 +119,16 @@ impl Answers {
     /// Asks an NVSP question, and waits for the answer. One at a time: RTNL is held, or nobody else
     /// knows of the session. Sleeps.
     pub(crate) fn exchange(&self, session: &Session, message: &nvsp::Message) -> Result<Reply> {
+        self.exchange_within(session, message, PATIENCE)
+    }
+
+    /// The same with another deadline, for the question and for the answer.
+    pub(crate) fn exchange_within(
+        &self,
+        session: &Session,
+        message: &nvsp::Message,
+        patience: Delta,
+    ) -> Result<Reply> {
         let number = {
             let mut inner = self.inner.lock();
 
@@ -130,7 +140,7 @@ impl Answers {
         // There is room: nothing but control messages is on its way, or what is will be completed.
         let mut request = Some(Pending::Exchange(number));
         let mut error = None;
-        session.wait(PATIENCE, || {
+        session.wait(patience, || {
             let Some(pending) = request.take() else {
                 return true;
             };
@@ -150,7 +160,7 @@ impl Answers {
         if let Some(error) = error {
             return Err(error);
         }
-        session.wait(PATIENCE, || self.inner.lock().reply.is_some())?;
+        session.wait(patience, || self.inner.lock().reply.is_some())?;
         self.inner.lock().reply.take().ok_or(EIO)
     }
 

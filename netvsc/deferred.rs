@@ -7,7 +7,8 @@ use crate::{
     attach,
     link,
     nic::Nic,
-    queues, //
+    queues,
+    vf, //
 };
 use kernel::{
     impl_has_work,
@@ -45,6 +46,7 @@ use kernel::{
 const LINK: u64 = 0;
 const RX_MODE: u64 = 1;
 const QUEUES: u64 = 2;
+const VF: u64 = 3;
 
 /// Work that waits, and the queue that it waits in.
 #[pin_data]
@@ -62,12 +64,15 @@ pub(crate) struct Deferred {
     rx_mode: Work<Self, RX_MODE>,
     #[pin]
     queues: Work<Self, QUEUES>,
+    #[pin]
+    vf: Work<Self, VF>,
 }
 
 impl_has_work! {
     impl HasWork<Self, 0> for Deferred { self.link }
     impl HasWork<Self, 1> for Deferred { self.rx_mode }
     impl HasWork<Self, 2> for Deferred { self.queues }
+    impl HasWork<Self, 3> for Deferred { self.vf }
 }
 
 /// Defers what is the matter of a kind of work.
@@ -93,6 +98,7 @@ impl Deferred {
                 link <- new_work!("hv_netvsc::Deferred::link"),
                 rx_mode <- new_work!("hv_netvsc::Deferred::rx_mode"),
                 queues <- new_work!("hv_netvsc::Deferred::queues"),
+                vf <- new_work!("hv_netvsc::Deferred::vf"),
             }),
             GFP_KERNEL,
         )?;
@@ -133,6 +139,11 @@ impl Deferred {
     pub(crate) fn queues_changed(self: &Arc<Self>) {
         defer!(self, QUEUES);
     }
+
+    /// There may be something to do about the virtual function. Any context.
+    pub(crate) fn vf_changed(self: &Arc<Self>) {
+        defer!(self, VF);
+    }
 }
 
 impl WorkItem<LINK> for Deferred {
@@ -163,6 +174,16 @@ impl WorkItem<QUEUES> for Deferred {
     fn run(this: Arc<Self>) {
         if let Some(dev) = this.dev() {
             queues::changed(&dev, &mut rtnl::lock());
+        }
+    }
+}
+
+impl WorkItem<VF> for Deferred {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if let Some(dev) = this.dev() {
+            vf::settle(&dev);
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::{
     },
     nvsp::Version,
     parameters,
-    queues, //
+    queues,
+    vf, //
 };
 use kernel::{
     dev_err,
@@ -90,8 +91,10 @@ impl Data {
         let dev: ARef<Device<Nic>> = (*new).clone();
         let this = Self { dev, deferred };
 
-        let (_, facts) = attach::connect(parent, &this.dev, &wanted)?;
+        // With RTNL from before the host learns that we know of virtual functions, so that the name
+        // of this interface comes before that of one, whose driver may wait for RTNL now.
         let mut rtnl = rtnl::lock();
+        let (_, facts) = attach::connect(parent, &this.dev, &wanted)?;
         let max = if facts.version == Version::V1 {
             STANDARD_MTU
         } else {
@@ -109,6 +112,7 @@ impl Data {
             .inspect_err(|error| dev_err!(parent, "Unable to register netdev: {:?}\n", error))?;
         this.deferred.begin(this.dev.clone());
         queues::changed(&this.dev, &mut rtnl);
+        vf::begin(&this.dev, &mut rtnl)?;
         drop(rtnl);
         // What was noticed before somebody could do something about it.
         this.deferred.link_changed();
@@ -122,6 +126,7 @@ impl Data {
             let mut rtnl = rtnl::lock();
 
             *self.dev.removed.get_mut(&mut rtnl) = true;
+            vf::end(&self.dev, &mut rtnl);
         }
         self.deferred.end();
         attach::detach(&self.dev, &mut rtnl::lock());

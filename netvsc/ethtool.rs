@@ -13,6 +13,7 @@ use crate::{
         self,
         Rss as Spread, //
     },
+    vf::Stats,
 };
 use kernel::{
     alloc::KVec,
@@ -59,13 +60,16 @@ const OF_CARD: [(&str, OfCard); 11] = [
     ("vlan_error", |nic| &nic.counters.vlan_error),
 ];
 
-/// Those of a virtual function, which there is none of yet.
-const OF_VF: [&str; 5] = [
-    "vf_rx_packets",
-    "vf_rx_bytes",
-    "vf_tx_packets",
-    "vf_tx_bytes",
-    "vf_tx_dropped",
+/// Where a figure of the virtual function is.
+type OfVf = fn(&Stats) -> &Counter;
+
+/// Those of the virtual function.
+const OF_VF: [(&str, OfVf); 5] = [
+    ("vf_rx_packets", |vf| &vf.rx_packets),
+    ("vf_rx_bytes", |vf| &vf.rx_bytes),
+    ("vf_tx_packets", |vf| &vf.tx_packets),
+    ("vf_tx_bytes", |vf| &vf.tx_bytes),
+    ("vf_tx_dropped", |vf| &vf.tx_dropped),
 ];
 
 /// Those of each queue.
@@ -116,7 +120,7 @@ impl Operations for Nic {
         for (name, _) in OF_CARD {
             names.push(fmt!("{}", name));
         }
-        for name in OF_VF {
+        for (name, _) in OF_VF {
             names.push(fmt!("{}", name));
         }
         for queue in 0..shown(dev) {
@@ -135,8 +139,13 @@ impl Operations for Nic {
         for (_, counter) in OF_CARD {
             figures.push(counter(dev).get());
         }
-        for _ in OF_VF {
-            figures.push(0);
+        for (_, counter) in OF_VF {
+            figures.push(
+                dev.vf
+                    .stats()
+                    .iter()
+                    .fold(0, |sum: u64, here| sum.wrapping_add(counter(here).get())),
+            );
         }
         for queue in 0..shown(dev) {
             let Some(stats) = dev.queue_stats(queue) else {
@@ -159,7 +168,11 @@ impl Operations for Nic {
         // A queue's frames are those of the processor that the host interrupts for it now.
         let attached = dev.attached.get();
         for cpu in 0..cpu::nr_cpu_ids() {
-            let mut sums = [0; 4];
+            let vf = dev.vf.stats().get(cpu as usize).map_or([0; 4], |vf| {
+                [&vf.rx_packets, &vf.rx_bytes, &vf.tx_packets, &vf.tx_bytes].map(Counter::get)
+            });
+            // By both paths.
+            let mut sums = vf;
 
             for (index, open) in (0..).zip(attached.iter().flat_map(|a| a.open_queues())) {
                 let Some(stats) = dev.queue_stats(index) else {
@@ -177,11 +190,11 @@ impl Operations for Nic {
                     *sum = counter.get().wrapping_add(*sum);
                 }
             }
-            for sum in sums {
-                figures.push(sum);
+            for figure in sums {
+                figures.push(figure);
             }
-            for _ in 0..4 {
-                figures.push(0);
+            for figure in vf {
+                figures.push(figure);
             }
         }
     }

@@ -29,12 +29,40 @@ mod rndis;
 mod rss;
 mod trace;
 mod transmit;
+mod vf;
 mod xdp;
 
 use driver::Driver;
+use kernel::{
+    driver::Registration,
+    net::Watch,
+    prelude::*,
+    vmbus::Adapter, //
+};
+use vf::Functions;
 
-kernel::module_vmbus_driver! {
-    type: Driver,
+/// The module.
+#[pin_data]
+struct Module {
+    // Dropped first: functions leave their cards while those are there.
+    #[pin]
+    _watch: Watch<Functions>,
+    #[pin]
+    _driver: Registration<Adapter<Driver>>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // Functions that come while a card is set up must not be missed.
+        try_pin_init!(Self {
+            _watch <- Watch::new(),
+            _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: Module,
     name: "hv_netvsc",
     authors: ["The hvrust developers"],
     description: "Microsoft Hyper-V network driver",

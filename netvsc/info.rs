@@ -3,16 +3,14 @@
 //! What is said about a frame beside its data: RNDIS packet headers and per-packet information.
 
 use crate::{
-    bytes::{
-        put_u32,
-        u32_at, //
-    },
+    bytes::u32_at,
     rndis::{
         HEADER,
         MSG_PACKET,
         PACKET, //
     },
 };
+use zerocopy::IntoBytes;
 
 /// Types of per-packet information.
 const CHECKSUM: u32 = 0;
@@ -26,39 +24,42 @@ const FRAGMENT: u32 = INTERNAL | 1;
 /// Size, type and offset of the value.
 const ITEM: usize = 12;
 
-/// Bytes of an item with a word.
-const WORD_ITEM: usize = ITEM + 4;
+/// Words of an item that has one.
+const WORD_ITEM: usize = 4;
 
 /// Most items that a frame that is sent has: hash, VLAN, and checksum or segmentation.
 const ITEMS: usize = 3;
 
-/// Most bytes before the data of a frame.
-pub(crate) const MAX_HEADER: usize = HEADER + PACKET + ITEMS * WORD_ITEM;
+/// Words before the items, and before the frame's data at most.
+const FIXED: usize = (HEADER + PACKET) / 4;
+const WORDS: usize = FIXED + ITEMS * WORD_ITEM;
 
 /// What stands before the data of a frame that is sent.
 pub(crate) struct Header {
-    bytes: [u8; MAX_HEADER],
-    len: usize,
+    /// As they are in memory.
+    words: [u32; WORDS],
+    /// How many of them are used.
+    used: usize,
 }
 
 impl Header {
     #[inline]
     pub(crate) fn new() -> Self {
         Self {
-            bytes: [0; MAX_HEADER],
-            len: HEADER + PACKET,
+            words: [0; WORDS],
+            used: FIXED,
         }
     }
 
     #[inline]
     fn push(&mut self, kind: u32, value: u32) {
-        // CAST: Small constants.
-        let words = [WORD_ITEM as u32, kind, ITEM as u32, value];
+        let place = self.words.get_mut(self.used..);
 
-        for (n, word) in words.into_iter().enumerate() {
-            put_u32(&mut self.bytes, self.len + 4 * n, word);
+        if let Some(place) = place.and_then(|rest| rest.first_chunk_mut::<WORD_ITEM>()) {
+            // CAST: Small constants.
+            *place = [4 * WORD_ITEM as u32, kind, ITEM as u32, value].map(u32::to_le);
+            self.used += WORD_ITEM;
         }
-        self.len = (self.len + WORD_ITEM).min(MAX_HEADER);
     }
 
     /// The hash of the frame's flow.
@@ -101,31 +102,35 @@ impl Header {
     /// Fills in the lengths for a frame of so many bytes, behind which the message has `padding`.
     #[inline]
     pub(crate) fn finish(&mut self, frame: u32, padding: u32) -> &[u8] {
-        // CAST: At most `MAX_HEADER`.
-        let len = self.len as u32;
+        // CAST: At most `4 * WORDS`.
+        let len = self.len() as u32;
         let fields = len - HEADER as u32;
-        let words = [
-            MSG_PACKET,
-            len.wrapping_add(frame).wrapping_add(padding),
-            fields,
-            frame,
-            0,
-            0,
-            0,
-            PACKET as u32,
-            fields - PACKET as u32,
-        ];
 
-        for (n, word) in words.into_iter().enumerate() {
-            put_u32(&mut self.bytes, 4 * n, word);
+        if let Some(fixed) = self.words.first_chunk_mut::<FIXED>() {
+            *fixed = [
+                MSG_PACKET,
+                len.wrapping_add(frame).wrapping_add(padding),
+                fields,
+                frame,
+                0,
+                0,
+                0,
+                PACKET as u32,
+                fields - PACKET as u32,
+                0,
+                0,
+            ]
+            .map(u32::to_le);
         }
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.words
+            .get(..self.used)
+            .map_or(&[], |words| words.as_bytes())
     }
 
     /// Bytes before the data.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        4 * self.used
     }
 }
 
@@ -234,10 +239,14 @@ fn tci_from_vlan(vlan: u32) -> u16 {
 #[kernel::macros::kunit_tests(hv_netvsc_info)]
 mod tests {
     use super::*;
+    use crate::bytes::put_u32;
+
+    /// Bytes of an item with a word.
+    const ITEM_LEN: usize = 4 * WORD_ITEM;
 
     /// An item of a list.
-    fn item(size: u32, kind: u32, at: u32, value: u32) -> [u8; WORD_ITEM] {
-        let mut bytes = [0; WORD_ITEM];
+    fn item(size: u32, kind: u32, at: u32, value: u32) -> [u8; ITEM_LEN] {
+        let mut bytes = [0; ITEM_LEN];
 
         for (n, word) in [size, kind, at, value].into_iter().enumerate() {
             put_u32(&mut bytes, 4 * n, word);
@@ -255,14 +264,14 @@ mod tests {
 
     #[test]
     fn a_list_is_read_once() {
-        let mut list = [0; 4 * WORD_ITEM];
+        let mut list = [0; 4 * ITEM_LEN];
         let items = [
             item(16, VLAN, 12, vlan_from_tci(0x2005)),
             item(16, CHECKSUM, 12, 1 << 3),
             item(16, 77, 12, 5),
             item(16, FRAGMENT, 12, 0x0000_0301),
         ];
-        for (place, item) in list.chunks_exact_mut(WORD_ITEM).zip(items) {
+        for (place, item) in list.chunks_exact_mut(ITEM_LEN).zip(items) {
             place.copy_from_slice(&item);
         }
         let found = Received::read(&list);
@@ -308,9 +317,9 @@ mod tests {
         let bytes = header.finish(100, 4);
         let word = |at| u32_at(bytes, at);
 
-        assert_eq!(bytes.len(), MAX_HEADER);
+        assert_eq!(bytes.len(), 4 * WORDS);
         assert_eq!(word(0), Some(MSG_PACKET));
-        assert_eq!(word(4), Some(MAX_HEADER as u32 + 104));
+        assert_eq!(word(4), Some(4 * WORDS as u32 + 104));
         assert_eq!(word(8), Some(84));
         assert_eq!(word(12), Some(100));
         assert_eq!((word(28), word(32)), (Some(36), Some(48)));

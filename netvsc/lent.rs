@@ -132,23 +132,30 @@ pub(crate) fn all_free(count: usize) -> Result<KVec<Atomic<u64>>> {
 /// bit's. Any context.
 #[inline]
 pub(crate) fn take_bit(words: &[Atomic<u64>], home: usize) -> Option<(usize, u32)> {
-    let (before, after) = words.split_at_checked(home)?;
+    if let Some(bit) = take_of(words.get(home)?) {
+        return Some((home, bit));
+    }
+    take_elsewhere(words)
+}
 
-    for (n, word) in Iterator::chain(after.iter(), before).enumerate() {
-        let mut bits = word.load(Relaxed);
-        while bits != 0 {
-            match word.cmpxchg(bits, bits & (bits - 1), Acquire) {
-                Ok(bits) => {
-                    let at = if n < after.len() {
-                        home + n
-                    } else {
-                        n - after.len()
-                    };
+/// Takes the first set bit of all words.
+#[cold]
+fn take_elsewhere(words: &[Atomic<u64>]) -> Option<(usize, u32)> {
+    words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| Some((at, take_of(word)?)))
+}
 
-                    return Some((at, bits.trailing_zeros()));
-                }
-                Err(now) => bits = now,
-            }
+/// Takes the first set bit of a word.
+#[inline]
+fn take_of(word: &Atomic<u64>) -> Option<u32> {
+    let mut bits = word.load(Relaxed);
+
+    while bits != 0 {
+        match word.cmpxchg(bits, bits & (bits - 1), Acquire) {
+            Ok(bits) => return Some(bits.trailing_zeros()),
+            Err(now) => bits = now,
         }
     }
     None

@@ -12,7 +12,11 @@ use crate::{
     link::LinkState,
     offloads::Offloads,
     queues::SendTable,
-    transmit, //
+    transmit,
+    vf::{
+        self,
+        Vf, //
+    },
 };
 use kernel::{
     alloc::KVVec,
@@ -102,6 +106,7 @@ pub(crate) struct Nic {
     pub(crate) link: LinkState,
     pub(crate) offloads: Offloads,
     pub(crate) send_table: SendTable,
+    pub(crate) vf: Vf,
     pub(crate) counters: Counters,
     pub(crate) tx_dropped: Counter,
     pub(crate) rx_errors: Counter,
@@ -134,6 +139,7 @@ impl Nic {
             link: LinkState::new(),
             offloads: Offloads::new(),
             send_table: SendTable::new(),
+            vf: Vf::new()?,
             counters: Counters::default(),
             tx_dropped: Counter::new(),
             rx_errors: Counter::new(),
@@ -173,11 +179,16 @@ impl Operations for Nic {
 
     fn open(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result {
         dev.carrier_off();
-        attach::open(dev, rtnl)
+        attach::open(dev, rtnl)?;
+        vf::open(dev, rtnl);
+        Ok(())
     }
 
     fn stop(dev: &Device<Self>, rtnl: &mut Rtnl) -> Result {
-        attach::stop(dev, rtnl)
+        let stopped = attach::stop(dev, rtnl);
+
+        vf::stop(dev, rtnl);
+        stopped
     }
 
     fn start_xmit(dev: &Device<Self>, skb: TxSkb, more: bool) -> Transmit {
@@ -185,27 +196,34 @@ impl Operations for Nic {
     }
 
     fn select_queue(dev: &Device<Self>, skb: &FrameToSend<'_>) -> u16 {
-        dev.send_table.select(dev, skb)
+        vf::select_queue(dev, skb).unwrap_or_else(|| dev.send_table.select(dev, skb))
     }
 
     fn set_rx_mode(dev: &Device<Self>) {
         dev.deferred.rx_mode_changed();
+        if vf::is_there(dev) {
+            dev.deferred.vf_changed();
+        }
     }
 
     fn set_mac_address(dev: &Device<Self>, rtnl: &mut Rtnl, addr: &MacAddress) -> Result {
-        attach::set_address(&*dev.attached(rtnl)?, addr)
+        let attached = dev.attached(rtnl)?;
+
+        vf::with_address(dev, rtnl, addr, |_| attach::set_address(&attached, addr))
     }
 
     fn change_mtu(dev: &Device<Self>, rtnl: &mut Rtnl, mtu: u32) -> Result {
         let before = dev.mtu();
 
         crate::xdp::check_mtu(dev, mtu)?;
-        attach::reattach(
-            dev,
-            rtnl,
-            |rtnl| dev.set_mtu(rtnl, mtu),
-            |rtnl| dev.set_mtu(rtnl, before),
-        )
+        vf::with_mtu(dev, rtnl, mtu, |rtnl| {
+            attach::reattach(
+                dev,
+                rtnl,
+                |rtnl| dev.set_mtu(rtnl, mtu),
+                |rtnl| dev.set_mtu(rtnl, before),
+            )
+        })
     }
 
     fn stats(dev: &Device<Self>, stats: &mut LinkStats<'_>) {
@@ -214,6 +232,7 @@ impl Operations for Nic {
             stats.received(queue.rx_packets.get(), queue.rx_bytes.get());
             stats.multicast(queue.rx_multicast.get());
         }
+        dev.vf.add_stats(stats);
         stats.tx_dropped(dev.tx_dropped.get());
         stats.rx_errors(dev.rx_errors.get());
     }
@@ -237,10 +256,12 @@ impl Operations for Nic {
 
     fn set_features(dev: &Device<Self>, rtnl: &mut Rtnl, features: Features) -> Result {
         let lro = features.contains(Feature::Lro);
+        let attached = dev.attached(rtnl)?;
 
-        if lro == dev.features().contains(Feature::Lro) {
-            return Ok(());
+        if lro != dev.features().contains(Feature::Lro) {
+            dev.offloads.set_coalescing(&attached, lro)?;
         }
-        dev.offloads.set_coalescing(&*dev.attached(rtnl)?, lro)
+        vf::set_features(dev, rtnl, features);
+        Ok(())
     }
 }

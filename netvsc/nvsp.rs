@@ -36,6 +36,8 @@ const REVOKE_SEND_BUFFER: u32 = 106;
 const SEND_RNDIS_PACKET: u32 = 107;
 const SEND_RNDIS_PACKET_COMPLETE: u32 = 108;
 const SEND_NDIS_CONFIG: u32 = 125;
+const SEND_VF_ASSOCIATION: u32 = 128;
+const SWITCH_DATA_PATH: u32 = 129;
 const SUBCHANNEL: u32 = 133;
 const SEND_INDIRECTION_TABLE: u32 = 134;
 
@@ -88,6 +90,7 @@ impl Message {
 
     /// Says what the guest can do, and the largest frame; from version 2 on.
     pub(crate) fn ndis_config(version: Version, frame: u32) -> Self {
+        const SRIOV: u32 = 1 << 2;
         const IEEE_8021Q: u32 = 1 << 3;
         const TEAMING: u32 = 1 << 5;
         const RSC: u32 = 1 << 7;
@@ -95,7 +98,7 @@ impl Message {
 
         if version >= Version::V5 {
             // Without it the host does not tell that the speed of the link has changed.
-            able |= TEAMING;
+            able |= TEAMING | SRIOV;
         }
         if version >= Version::V61 {
             able |= RSC;
@@ -135,6 +138,11 @@ impl Message {
     #[inline]
     pub(crate) fn rndis(control: bool, section: u32, len: u32) -> Self {
         Self::new([SEND_RNDIS_PACKET, control.into(), section, len])
+    }
+
+    /// Says by which path frames go from now on: by the virtual function, or by the channel.
+    pub(crate) fn switch_data_path(to_vf: bool) -> Self {
+        Self::new([SWITCH_DATA_PATH, to_vf.into()])
     }
 
     /// Asks for sub-channels.
@@ -240,6 +248,14 @@ pub(crate) fn send_table(version: Version, payload: &[u8]) -> Option<[u32; SEND_
     Some(table)
 }
 
+/// Whether the card has a virtual function, and the number of its slot, if the packet says it.
+pub(crate) fn vf_association(payload: &[u8]) -> Option<(bool, u32)> {
+    if u32_at(payload, 0)? != SEND_VF_ASSOCIATION {
+        return None;
+    }
+    Some((u32_at(payload, 4)? != 0, u32_at(payload, 8)?))
+}
+
 #[kernel::macros::kunit_tests(hv_netvsc_nvsp)]
 mod tests {
     use super::*;
@@ -274,6 +290,19 @@ mod tests {
         assert!(send_section_size(&good).is_none());
         assert!(granted(&[]).is_none());
         assert!(!accepted(&[2, 0, 0, 0]));
+    }
+
+    #[test]
+    fn associations_are_whole() {
+        let message = words([SEND_VF_ASSOCIATION, 1, 7]);
+
+        assert_eq!(vf_association(&message), Some((true, 7)));
+        assert_eq!(
+            vf_association(&words([SEND_VF_ASSOCIATION, 0, 7])),
+            Some((false, 7))
+        );
+        assert_eq!(vf_association(message.get(..11).unwrap_or_default()), None);
+        assert_eq!(vf_association(&words([SWITCH_DATA_PATH, 1, 7])), None);
     }
 
     #[test]

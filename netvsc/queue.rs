@@ -10,13 +10,18 @@ use crate::{
         Lent,
         Slot, //
     },
-    nic::Nic,
+    nic::{
+        Nic,
+        QueueStats, //
+    },
     nvsp,
     receive::{
         self,
         Receiver, //
     },
-    trace, //
+    trace,
+    transmit::Sender,
+    vf, //
 };
 use kernel::{
     dev_err,
@@ -40,9 +45,14 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rcu,
         Arc,
-        SpinLock, //
+        SpinLock,
+        SpinLockGuard, //
     },
     vmbus::{
         self,
@@ -123,7 +133,10 @@ pub(crate) struct Queue {
     pub(crate) index: u16,
     /// Frames that wait for others to share a section with.
     #[pin]
-    pub(crate) batch: SpinLock<Option<Batch>>,
+    waiting: SpinLock<Option<Batch>>,
+    /// Whether there are any. Who has left them there sees it, and so does whoever has the stack's
+    /// queue after that.
+    waits: Atomic<bool>,
     /// The headers of frames that stay where they are.
     pub(crate) headers: Arc<Lent>,
 }
@@ -137,9 +150,60 @@ impl Queue {
 
         Ok(pin_init!(Self {
             index,
-            batch <- new_spinlock!(None, "hv_netvsc::Queue::batch"),
+            waiting <- new_spinlock!(None, "hv_netvsc::Queue::waiting"),
+            waits: Atomic::new(false),
             headers,
         }))
+    }
+
+    /// The frames that wait, in hand, if there are any. Softirq or process context.
+    #[inline]
+    pub(crate) fn waiting(&self) -> Option<Waiting<'_>> {
+        if !self.waits.load(Relaxed) {
+            return None;
+        }
+        // Otherwise somebody else has them in hand.
+        Some(Waiting {
+            place: self.waiting.try_lock()?,
+            waits: &self.waits,
+        })
+    }
+
+    /// Has frames wait; gives them back if there are others. Softirq or process context.
+    pub(crate) fn wait(&self, batch: Batch) -> Result<(), Batch> {
+        match self.waiting.try_lock() {
+            Some(mut waiting) if waiting.is_none() => {
+                *waiting = Some(batch);
+                self.waits.store(true, Relaxed);
+                Ok(())
+            }
+            _ => Err(batch),
+        }
+    }
+}
+
+/// Frames that wait, in hand: nobody else takes them, or has others wait.
+pub(crate) struct Waiting<'a> {
+    place: SpinLockGuard<'a, Option<Batch>>,
+    waits: &'a Atomic<bool>,
+}
+
+impl Waiting<'_> {
+    #[inline]
+    pub(crate) fn batch(&mut self) -> Option<&mut Batch> {
+        (*self.place).as_mut()
+    }
+
+    /// They do not wait any more.
+    #[inline]
+    pub(crate) fn take(mut self) -> Option<Batch> {
+        self.waits.store(false, Relaxed);
+        self.place.take()
+    }
+
+    /// Sends them. Returns whether the queue is to be stopped.
+    pub(crate) fn send(self, on: &Sender<'_>, more: bool) -> bool {
+        self.take().is_some_and(|batch| batch.send(on, more))
     }
 }
 
@@ -211,7 +275,11 @@ fn work(
     let writer = open.session.writer();
     let queue: &Queue = open.napi();
     let queue_of_stack = dev.tx_queue(queue.index);
-    let mut done = queue_of_stack.map(|queue| queue.completions());
+    let mut done = Done {
+        completions: queue_of_stack.map(|queue| queue.completions()),
+        packets: 0,
+        bytes: 0,
+    };
     let mut completions = 0;
     let mut again = !state.complete_late(dev, writer);
 
@@ -220,7 +288,7 @@ fn work(
             again = true;
             break;
         }
-        match reader.next() {
+        match reader.next_in_place() {
             Ok(Some(Incoming::TransferPages {
                 owed,
                 pageset,
@@ -238,7 +306,16 @@ fn work(
             Ok(Some(Incoming::Completion { request, payload })) => {
                 completions += 1;
                 trace::nvsp_recv(dev, &open.session, payload);
-                completed(dev, attached, queue, request, payload, &mut done, budget);
+                match request.into_inner() {
+                    Pending::Frame(frame) => {
+                        if nvsp::completed(payload) != Some(nvsp::SUCCESS) {
+                            failed(dev);
+                        }
+                        done.frame(attached, frame, budget);
+                    }
+                    Pending::Exchange(number) => exchanged(attached, number, payload),
+                    Pending::Control { slot, id } => delivered(attached, slot, id, payload),
+                }
             }
             Ok(Some(Incoming::Data { payload, .. })) => {
                 completions += 1;
@@ -246,6 +323,8 @@ fn work(
                 if let Some(table) = nvsp::send_table(attached.version(), payload) {
                     dev.send_table.set(&table);
                     dev.send_table.translate(attached);
+                } else if let Some((allocated, serial)) = nvsp::vf_association(payload) {
+                    vf::associated(dev, allocated, serial);
                 }
             }
             Ok(Some(Incoming::Owed { owed, .. })) => {
@@ -264,8 +343,8 @@ fn work(
         }
     }
 
-    // Counted before the queue is woken.
-    drop(done);
+    // Before the queue is woken.
+    done.count(dev.queue_stats(queue.index));
     if let Some(queue_of_stack) = queue_of_stack {
         // The host may have made room without completing anything.
         attached.wake(dev, &queue_of_stack, open);
@@ -275,45 +354,61 @@ fn work(
     again
 }
 
-/// The host has completed what we sent.
-fn completed(
-    dev: &Device<Nic>,
-    attached: &Attached,
-    queue: &Queue,
-    request: Pending,
-    payload: &[u8],
-    done: &mut Option<Completions<'_>>,
-    budget: &Budget,
-) {
-    match request {
-        Pending::Exchange(number) => {
-            attached.answers.exchanged(number, payload);
-            attached.notify();
-        }
-        Pending::Control { slot, id } => {
-            attached.answers.delivered(id, nvsp::completed(payload));
-            drop(slot);
-            attached.notify();
-        }
-        Pending::Frame(frame) => {
-            if nvsp::completed(payload) != Some(nvsp::SUCCESS) && net::ratelimit() {
-                dev_err!(dev.hv(), "the host could not send a frame\n");
-            }
-            if let Some(send) = attached
-                .send
-                .as_ref()
-                .filter(|_| frame.section != nvsp::NO_SECTION)
-            {
+/// What a poll has found to be sent.
+struct Done<'a> {
+    /// For the queue of the stack.
+    completions: Option<Completions<'a>>,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Done<'_> {
+    /// The host has completed frames.
+    #[inline]
+    fn frame(&mut self, attached: &Attached, frame: Frame, budget: &Budget) {
+        if frame.section != nvsp::NO_SECTION {
+            if let Some(send) = attached.send.as_ref() {
                 send.give(frame.section);
             }
-            if let Some(stats) = dev.queue_stats(queue.index) {
-                stats.tx_packets.add(frame.packets.into());
-                stats.tx_bytes.add(frame.bytes.into());
-            }
-            if let (Some(done), Some(sent)) = (done, frame.sent) {
-                done.add(sent);
-            }
-            frame.skb.consume_polled(budget);
         }
+        // Neither gets far in one poll.
+        self.packets = self.packets.wrapping_add(frame.packets.into());
+        self.bytes = self.bytes.wrapping_add(frame.bytes.into());
+        if let (Some(completions), Some(sent)) = (&mut self.completions, frame.sent) {
+            completions.add(sent);
+        }
+        frame.skb.consume_polled(budget);
+    }
+
+    /// Counts all of it.
+    #[inline]
+    fn count(self, stats: Option<&QueueStats>) {
+        if let Some(stats) = stats.filter(|_| self.packets != 0) {
+            stats.tx_packets.add(self.packets);
+            stats.tx_bytes.add(self.bytes);
+        }
+    }
+}
+
+/// The host has answered a question.
+#[cold]
+fn exchanged(attached: &Attached, number: u32, answer: &[u8]) {
+    attached.answers.exchanged(number, answer);
+    attached.notify();
+}
+
+/// The host has what it was told, and does not need the memory any more.
+#[cold]
+fn delivered(attached: &Attached, slot: Slot, id: u32, answer: &[u8]) {
+    attached.answers.delivered(id, nvsp::completed(answer));
+    drop(slot);
+    attached.notify();
+}
+
+/// The host says that it has not sent a frame.
+#[cold]
+fn failed(dev: &Device<Nic>) {
+    if net::ratelimit() {
+        dev_err!(dev.hv(), "the host could not send a frame\n");
     }
 }

@@ -11,9 +11,15 @@ use crate::{
         MAX_ALIGNMENT, //
     },
     batch::Batch,
-    buffers::SendBuffer,
+    buffers::{
+        part,
+        SendBuffer, //
+    },
     info::Header,
-    lent::Lent,
+    lent::{
+        Lent,
+        Slot, //
+    },
     nic::{
         max_queues,
         Nic, //
@@ -22,9 +28,12 @@ use crate::{
     queue::{
         Frame,
         Pending,
+        Queue,
+        Waiting,
         REQUESTS, //
     },
-    trace, //
+    trace,
+    vf, //
 };
 use kernel::{
     io::Io,
@@ -45,14 +54,18 @@ use kernel::{
         barrier,
         rcu, //
     },
-    vmbus::Shape, //
+    vmbus::{
+        Packet,
+        Shape,
+        Writer, //
+    },
 };
 
 /// Pages of guest memory.
 const PAGE: u64 = 4096;
 
 /// Pages that a packet may name, but for those of the header.
-const MAX_PAGES: u64 = 30;
+const MAX_PAGES: usize = 30;
 
 /// A queue is stopped when less of the ring is free, and woken when more is; in percent.
 const LOW: u32 = 10;
@@ -66,9 +79,38 @@ enum Refused {
     Dropped(TxSkb, DropReason),
 }
 
+/// Who sends a frame, and where.
+pub(crate) struct Sender<'a> {
+    pub(crate) dev: &'a Device<Nic>,
+    pub(crate) attached: &'a Attached,
+    pub(crate) open: &'a OpenQueue,
+    /// The queue of the stack that had the frame; [`None`] if there was none. Others who have none
+    /// may send at the same time.
+    pub(crate) queue: Option<TxQueue<'a>>,
+    /// More follows at once, or whoever sends flushes the writer.
+    more: bool,
+}
+
+impl Sender<'_> {
+    /// Whether the stack sends nothing more on the queue for now.
+    #[inline]
+    fn is_blocked(&self) -> bool {
+        self.queue.is_none_or(|queue| queue.is_blocked())
+    }
+
+    /// Whether the queue is to be stopped when this packet is sent.
+    #[inline]
+    pub(crate) fn is_low(&self, packet: &mut Packet<'_, Pending>) -> bool {
+        self.queue.is_some() && !packet.leaves_free(LOW)
+    }
+}
+
 /// Sends a frame.
 pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit {
     let guard = rcu::read_lock();
+    if let Some(vf) = vf::path(dev, &guard) {
+        return vf::xmit(dev, &vf, skb);
+    }
     let index = skb.queue();
     let attached = dev
         .attached
@@ -81,31 +123,41 @@ pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit 
     let (Some(open), Some(queue)) = (attached.queue(index), dev.tx_queue(index)) else {
         return dropped(dev, skb, DropReason::DEV_READY);
     };
+    let on = Sender {
+        dev,
+        attached: &attached,
+        open,
+        queue: Some(queue),
+        more,
+    };
 
-    match send(dev, &attached, open, Some(&queue), skb, more) {
-        Ok(()) => {
-            let writer = open.session.writer();
-
-            if !writer.has_free(LOW, &guard) {
+    match send(&on, skb) {
+        Ok(low) => {
+            if low {
                 attached.stop(dev, &queue, open);
             }
-            if !more || queue.is_blocked() {
-                writer.flush();
+            // What was to follow will not.
+            if more && queue.is_blocked() {
+                open.session.writer().flush();
             }
             Transmit::Taken
         }
-        Err(Refused::Full(skb)) => {
-            // None wait: those were sent before this was tried. What was sent before must not wait
-            // for this frame.
-            open.session.writer().flush();
-            dev.counters.tx_busy.inc();
-            attached.stop(dev, &queue, open);
+        Err(refused) => not_sent(&on, &queue, refused),
+    }
+}
+
+/// A frame of the stack was not sent. None wait: those were sent before this was tried, and are not
+/// to wait for this frame.
+#[cold]
+fn not_sent(on: &Sender<'_>, queue: &TxQueue<'_>, refused: Refused) -> Transmit {
+    on.open.session.writer().flush();
+    match refused {
+        Refused::Full(skb) => {
+            on.dev.counters.tx_busy.inc();
+            on.attached.stop(on.dev, queue, on.open);
             Transmit::Busy(skb)
         }
-        Err(Refused::Dropped(skb, reason)) => {
-            open.session.writer().flush();
-            dropped(dev, skb, reason)
-        }
+        Refused::Dropped(skb, reason) => dropped(on.dev, skb, reason),
     }
 }
 
@@ -114,8 +166,16 @@ pub(crate) fn start_xmit(dev: &Device<Nic>, skb: TxSkb, more: bool) -> Transmit 
 ///
 /// Softirq context, under RCU.
 pub(crate) fn send_now(dev: &Device<Nic>, attached: &Attached, open: &OpenQueue, skb: TxSkb) {
-    match send(dev, attached, open, None, skb, false) {
-        Ok(()) => {}
+    let on = Sender {
+        dev,
+        attached,
+        open,
+        queue: None,
+        more: true,
+    };
+
+    match send(&on, skb) {
+        Ok(_) => {}
         Err(Refused::Full(skb)) => {
             dev.counters.tx_busy.inc();
             dropped(dev, skb, DropReason::FULL_RING);
@@ -126,26 +186,17 @@ pub(crate) fn send_now(dev: &Device<Nic>, attached: &Attached, open: &OpenQueue,
     }
 }
 
+#[cold]
 fn dropped(dev: &Device<Nic>, skb: TxSkb, reason: DropReason) -> Transmit {
     dev.tx_dropped.inc();
     skb.drop_reason(reason);
     Transmit::Taken
 }
 
-/// Pages of guest memory that the frame is in.
-#[inline]
-fn pages(skb: &TxSkb) -> u64 {
-    skb.segments()
-        .map(|segment| (segment.phys % PAGE + u64::from(segment.len)).div_ceil(PAGE))
-        .sum()
-}
-
-/// Writes what stands before the frame's data. Changes the frame's headers where the host wants
+/// Says what the host has to know of the frame. Changes the frame's headers where the host wants
 /// them changed.
 #[inline]
-fn header(dev: &Device<Nic>, skb: &mut TxSkb) -> Result<Header, DropReason> {
-    let mut header = Header::new();
-
+fn describe(dev: &Device<Nic>, skb: &mut TxSkb, header: &mut Header) -> Result<(), DropReason> {
     if skb.hash() != 0 && dev.tx_queues() > 1 {
         header.hash(skb.hash());
     }
@@ -174,137 +225,154 @@ fn header(dev: &Device<Nic>, skb: &mut TxSkb) -> Result<Header, DropReason> {
             _ => skb.checksum_help().map_err(|_| DropReason::SKB_CSUM)?,
         }
     }
-    Ok(header)
+    Ok(())
 }
 
-/// Sends a frame, or has it wait for those that follow.
-fn send(
-    dev: &Device<Nic>,
-    attached: &Attached,
-    open: &OpenQueue,
-    queue: Option<&TxQueue<'_>>,
-    mut skb: TxSkb,
-    more: bool,
-) -> Result<(), Refused> {
-    // Somebody else who sends on this queue at the same time shares no section.
-    let mut waiting = queue.and_then(|_| open.napi().batch.try_lock());
-    let blocked = || queue.is_none_or(|queue| queue.is_blocked());
-    let mut header = match header(dev, &mut skb) {
-        Ok(header) => header,
-        Err(reason) => {
-            if let Some(batch) = waiting.as_mut().and_then(|waiting| waiting.take()) {
-                batch.send(dev, attached, open, queue);
-            }
-            return Err(Refused::Dropped(skb, reason));
+/// Sends a frame, or has it wait for those that follow. Returns whether the queue is to be stopped.
+fn send(on: &Sender<'_>, mut skb: TxSkb) -> Result<bool, Refused> {
+    let waiting = on.queue.and_then(|_| on.open.napi().waiting());
+    let mut header = Header::new();
+
+    if let Err(reason) = describe(on.dev, &mut skb, &mut header) {
+        if let Some(waiting) = waiting {
+            waiting.send(on, true);
         }
+        return Err(Refused::Dropped(skb, reason));
+    }
+    let Some((send, sections)) = on.attached.send_sections() else {
+        return in_place(on, &mut header, skb);
     };
-    // CAST: A frame has less than 2^31 bytes.
-    let len = skb.len() as u32;
-    let total = header.len() + skb.len();
+    let size = sections.size as usize;
+    let mut low = false;
 
-    if let Some((send, sections)) = attached.send_sections() {
-        let size = sections.size as usize;
-        // What follows begins at a multiple of the alignment.
-        let padding = total.next_multiple_of(attached.alignment()) - total;
-        let padded = total + padding;
-
-        // Together with those that wait.
-        if let Some(waiting) = waiting.as_mut() {
-            if let Some(mut batch) = waiting.take() {
-                if let Some(at) = batch.place(attached, size, padded) {
-                    // CAST: Less than the alignment.
-                    let head = header.finish(len, padding as u32);
-
-                    if copy(send, batch.section(), at, head, &skb, padding).is_err() {
-                        batch.send(dev, attached, open, queue);
-                        return Err(Refused::Dropped(skb, DropReason::NOT_SPECIFIED));
-                    }
-                    skb.timestamp();
-                    batch.join(padded, skb);
-                    if more && !blocked() {
-                        **waiting = Some(batch);
-                    } else {
-                        batch.send(dev, attached, open, queue);
-                    }
-                    return Ok(());
-                }
-                batch.send(dev, attached, open, queue);
+    if let Some(waiting) = waiting {
+        match join(on, send, size, waiting, &mut header, skb) {
+            Joined::Done(result) => return result,
+            Joined::Alone(alone, was_low) => {
+                skb = alone;
+                low = was_low;
             }
-        }
-
-        if total + attached.alignment() < size {
-            let Some(section) = send.take(open.napi().index) else {
-                dev.counters.tx_send_full.inc();
-                return in_place(dev, open, queue, header.finish(len, 0), skb);
-            };
-            // With those that will follow: only if nothing will stop the queue before.
-            let waits = more && !blocked() && Attached::has_room(open);
-            let (used, padding) = if waits { (padded, padding) } else { (total, 0) };
-            // CAST: Less than the alignment.
-            let head = header.finish(len, padding as u32);
-
-            if copy(send, section, 0, head, &skb, padding).is_err() {
-                send.give(section);
-                return Err(Refused::Dropped(skb, DropReason::NOT_SPECIFIED));
-            }
-            skb.timestamp();
-            let batch = Batch::new(section, used, skb);
-            if let Some(waiting) = waiting.as_mut().filter(|_| waits) {
-                **waiting = Some(batch);
-                return Ok(());
-            }
-            return batch.post(open, queue).map_err(|(error, batch)| {
-                send.give(section);
-                refused(error, batch.into_skb())
-            });
         }
     }
-    in_place(dev, open, queue, header.finish(len, 0), skb)
+    let total = header.len() + skb.len();
+    let result = if total + on.attached.alignment() < size {
+        first(on, send, low, &mut header, skb)
+    } else {
+        in_place(on, &mut header, skb)
+    };
+    result.map(|now| low || now)
 }
 
-/// Copies a message to a section, from `at` on.
+/// What has become of a frame that came when others waited.
+enum Joined {
+    /// It is with them, or could not be sent.
+    Done(Result<bool, Refused>),
+    /// They were sent without it. Whether the queue is to be stopped.
+    Alone(TxSkb, bool),
+}
+
+/// Sends a frame together with those that wait, or those alone if it finds no place there.
+#[inline(never)]
+fn join(
+    on: &Sender<'_>,
+    send: &SendBuffer,
+    size: usize,
+    mut waiting: Waiting<'_>,
+    header: &mut Header,
+    skb: TxSkb,
+) -> Joined {
+    let total = header.len() + skb.len();
+    let padding = on.attached.padding(total);
+
+    let Some(batch) = waiting.batch() else {
+        return Joined::Alone(skb, false);
+    };
+    let Some(at) = batch.place(on.attached, size, total + padding) else {
+        return Joined::Alone(skb, waiting.send(on, true));
+    };
+    if copy(send, batch.section(), at, header, &skb, padding).is_err() {
+        waiting.send(on, true);
+        return Joined::Done(Err(Refused::Dropped(skb, DropReason::NOT_SPECIFIED)));
+    }
+    skb.timestamp();
+    // CAST: Less than the size of a section.
+    batch.join((total + padding) as u32, skb);
+    if on.more && !on.is_blocked() {
+        return Joined::Done(Ok(false));
+    }
+    Joined::Done(Ok(waiting.send(on, on.more)))
+}
+
+/// Sends a frame by way of a section of its own, or has it wait there for those that follow.
+#[inline]
+fn first(
+    on: &Sender<'_>,
+    send: &SendBuffer,
+    low: bool,
+    header: &mut Header,
+    skb: TxSkb,
+) -> Result<bool, Refused> {
+    let queue: &Queue = on.open.napi();
+    let Some(section) = send.take(queue.index) else {
+        on.dev.counters.tx_send_full.inc();
+        return in_place(on, header, skb);
+    };
+    let total = header.len() + skb.len();
+    // Only if nothing will stop the queue before they come.
+    let waits = on.more && !low && !on.is_blocked() && Attached::has_room(on.open);
+    let padding = if waits { on.attached.padding(total) } else { 0 };
+
+    if copy(send, section, 0, header, &skb, padding).is_err() {
+        send.give(section);
+        return Err(Refused::Dropped(skb, DropReason::NOT_SPECIFIED));
+    }
+    skb.timestamp();
+    // CAST: Less than the size of a section.
+    let mut batch = Batch::new(section, (total + padding) as u32, skb);
+    if waits {
+        match queue.wait(batch) {
+            Ok(()) => return Ok(false),
+            Err(back) => batch = back,
+        }
+    }
+    batch.post(on, on.more).map_err(|(error, batch)| {
+        send.give(section);
+        refused(error, batch.into_skb())
+    })
+}
+
+/// Copies a message to a section, from `at` on, with `padding` bytes behind it.
 #[inline]
 fn copy(
     send: &SendBuffer,
     section: u32,
     at: usize,
-    header: &[u8],
+    header: &mut Header,
     skb: &TxSkb,
     padding: usize,
 ) -> Result {
     const ZEROES: [u8; MAX_ALIGNMENT] = [0; MAX_ALIGNMENT];
+    let section = send.section(section).ok_or(EINVAL)?;
+    // CAST: A frame has less than 2^31 bytes; there is less padding than the alignment.
+    let header = header.finish(skb.len() as u32, padding as u32);
 
-    send.section(section, at, header.len())?
-        .copy_from_slice(header);
+    part(section, at, header.len())?.copy_from_slice(header);
     let at = at + header.len();
-    skb.copy_to(send.section(section, at, skb.len())?)?;
-    if let Some(zeroes) = ZEROES.get(..padding).filter(|zeroes| !zeroes.is_empty()) {
-        send.section(section, at + skb.len(), padding)?
-            .copy_from_slice(zeroes);
+    skb.copy_to(part(section, at, skb.len())?)?;
+    if padding > 0 {
+        let zeroes = ZEROES.get(..padding).ok_or(EINVAL)?;
+
+        part(section, at + skb.len(), padding)?.copy_from_slice(zeroes);
     }
     Ok(())
 }
 
 /// Sends a frame from where it is, with a header in memory of the queue's.
-fn in_place(
-    dev: &Device<Nic>,
-    open: &OpenQueue,
-    queue: Option<&TxQueue<'_>>,
-    header: &[u8],
-    mut skb: TxSkb,
-) -> Result<(), Refused> {
-    if pages(&skb) > MAX_PAGES {
-        dev.counters.tx_scattered.inc();
-        if skb.linearize().is_err() {
-            dev.counters.tx_no_memory.inc();
-            return Err(Refused::Dropped(skb, DropReason::NO_MEMORY));
-        }
-        if pages(&skb) > MAX_PAGES {
-            dev.counters.tx_too_big.inc();
-            return Err(Refused::Dropped(skb, DropReason::PKT_TOO_BIG));
-        }
-    }
-    let Some(slot) = Lent::take(&open.napi().headers) else {
+#[inline(never)]
+fn in_place(on: &Sender<'_>, header: &mut Header, mut skb: TxSkb) -> Result<bool, Refused> {
+    // CAST: A frame has less than 2^31 bytes.
+    let header = header.finish(skb.len() as u32, 0);
+    let Some(slot) = Lent::take(&on.open.napi().headers) else {
         return Err(Refused::Full(skb));
     };
     if slot.write(header).is_err() {
@@ -312,49 +380,80 @@ fn in_place(
     }
 
     skb.timestamp();
-    let shape = Shape {
-        ranges: 1 + skb.segments().count(),
-        // CAST: A small number.
-        pages: 1 + pages(&skb) as usize,
+    let session = &on.open.session;
+    let message = nvsp::Message::rndis(false, nvsp::NO_SECTION, 0);
+    let mut tried = false;
+    let mut packet = loop {
+        match build(session.writer(), &slot, header.len(), &skb, &message) {
+            Ok(packet) => break packet,
+            Err(error) if error != EMSGSIZE => return Err(refused(error, skb)),
+            Err(_) if tried => {
+                on.dev.counters.tx_too_big.inc();
+                return Err(Refused::Dropped(skb, DropReason::PKT_TOO_BIG));
+            }
+            Err(_) => {
+                tried = true;
+                on.dev.counters.tx_scattered.inc();
+                if skb.linearize().is_err() {
+                    on.dev.counters.tx_no_memory.inc();
+                    return Err(Refused::Dropped(skb, DropReason::NO_MEMORY));
+                }
+            }
+        }
+    };
+
+    trace::nvsp_send_pkt(session, &packet, &message);
+    let low = on.is_low(&mut packet);
+    // CAST: A frame has less than 2^31 bytes.
+    let bytes = skb.len() as u32;
+    let request = Pending::Frame(Frame {
+        skb,
+        section: nvsp::NO_SECTION,
+        _header: Some(slot),
+        packets: 1,
+        bytes,
+        // Before the host can complete it.
+        sent: on.queue.map(|queue| queue.sent(bytes)),
+    });
+    packet.commit(request, on.more);
+    Ok(low)
+}
+
+/// Builds the packet of a frame that stays where it is. Fails with [`EMSGSIZE`] if that is too
+/// scattered, and as [`Writer::reserve`] does.
+#[inline(always)]
+fn build<'a>(
+    writer: &'a Writer<Pending>,
+    slot: &Slot,
+    header: usize,
+    skb: &TxSkb,
+    message: &nvsp::Message,
+) -> Result<Packet<'a, Pending>> {
+    // As much as it may be: what is not used is not sent.
+    let mut packet = writer.reserve(Shape {
+        ranges: 1 + skb.max_segments(),
+        pages: 1 + MAX_PAGES,
         payload: nvsp::MESSAGE,
-    };
-    let mut packet = match open.session.writer().reserve(shape) {
-        Ok(packet) => packet,
-        Err(error) => return Err(refused(error, skb)),
-    };
+    })?;
     let (page, offset) = slot.place();
-    // CAST: At most `MAX_HEADER`.
-    let mut built = packet.range(offset, header.len() as u32, [page]);
+    let mut pages = 0;
+
+    // CAST: A header is shorter than its slot.
+    packet.range(offset, header as u32, [page])?;
     for segment in skb.segments() {
         let offset = segment.phys % PAGE;
         let first = segment.phys / PAGE;
         let count = (offset + u64::from(segment.len)).div_ceil(PAGE);
 
+        pages += count;
+        if pages > MAX_PAGES as u64 {
+            return Err(EMSGSIZE);
+        }
         // CAST: Less than a page.
-        built = built.and_then(|()| packet.range(offset as u32, segment.len, first..first + count));
+        packet.range(offset as u32, segment.len, first..first + count)?;
     }
-    let message = nvsp::Message::rndis(false, nvsp::NO_SECTION, 0);
-    if let Err(error) = built.and_then(|()| packet.payload(message.bytes())) {
-        return Err(refused(error, skb));
-    }
-
-    trace::nvsp_send_pkt(&open.session, &packet, &message);
-    // CAST: A frame has less than 2^31 bytes.
-    let bytes = skb.len() as u32;
-    // Before the host can complete it.
-    let sent = queue.map(|queue| queue.sent(bytes));
-    packet.commit(
-        Pending::Frame(Frame {
-            skb,
-            section: nvsp::NO_SECTION,
-            _header: Some(slot),
-            packets: 1,
-            bytes,
-            sent,
-        }),
-        true,
-    );
-    Ok(())
+    packet.payload(message.bytes())?;
+    Ok(packet)
 }
 
 #[cold]

@@ -7,7 +7,8 @@
 
 use crate::{
     nic::Nic,
-    transmit, //
+    transmit,
+    vf, //
 };
 use kernel::{
     cpu::CpuId,
@@ -70,6 +71,12 @@ pub(crate) fn set(
 
     // Nobody uses the old one any more when this returns.
     drop(dev.program.replace(new));
+    if let Err(error) = vf::set_xdp(dev, rtnl, program) {
+        dev_err!(dev.hv(), "vf_setxdp failed:{:?}\n", error);
+        ack.set("hv_netvsc: vf_setxdp failed");
+        drop(dev.program.replace(None));
+        return Err(error);
+    }
     Ok(())
 }
 
@@ -94,6 +101,9 @@ pub(crate) fn fix_features(dev: &Device<Nic>, features: Features) -> Features {
 /// Sends frames that were redirected. With softirqs off.
 pub(crate) fn xmit(dev: &Device<Nic>, frames: &mut Redirected<'_>) {
     let guard = rcu::read_lock();
+    if vf::path(dev, &guard).is_some_and(|vf| frames.forward(&vf)) {
+        return;
+    }
     let Some(attached) = dev.attached.load(&guard) else {
         return;
     };
