@@ -25,6 +25,7 @@ mod frame;
 pub(crate) mod offload;
 mod receive;
 mod transmit;
+mod vf;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use faults::Faults;
 use offload::ETH_HEADER;
 use receive::{Outgoing, ReceiveBuffer};
 use transmit::SendBuffer;
+use vf::{Path, Vf};
 
 /// Kind of the device: "Synthetic Ethernet port".
 const INTERFACE: Guid = Guid::new("f8615163-df3e-46c5-913f-f2d2f965ed0e");
@@ -81,6 +83,7 @@ const REVOKE_SEND_BUFFER: u32 = 106;
 const SEND_RNDIS_PACKET: u32 = 107;
 const SEND_RNDIS_PACKET_COMPLETE: u32 = 108;
 const SEND_NDIS_CONFIG: u32 = 125;
+const SEND_VF_ASSOCIATION: u32 = 128;
 const SWITCH_DATA_PATH: u32 = 129;
 const SUBCHANNEL: u32 = 133;
 const SEND_INDIRECTION_TABLE: u32 = 134;
@@ -94,6 +97,7 @@ const OLD_MESSAGE: usize = 0x1c;
 
 const MAX_MDL_CHAIN: u32 = 34;
 const ALLOCATE: u32 = 1;
+const CAPABILITY_SRIOV: u32 = 1 << 2;
 const CAPABILITY_8021Q: u32 = 1 << 3;
 const CAPABILITY_RSC: u32 = 1 << 7;
 
@@ -197,6 +201,10 @@ struct Session {
     vlan: bool,
     /// Coalesced segments are understood.
     rsc: bool,
+    /// The guest knows what to do with a virtual function.
+    sriov: bool,
+    /// Where the guest sends.
+    path: Path,
     receive: Option<ReceiveBuffer>,
     send: Option<SendBuffer>,
     /// Control messages that wait for a free section.
@@ -216,6 +224,8 @@ impl Session {
             frame: MIN_FRAME,
             vlan: false,
             rsc: false,
+            sriov: false,
+            path: Path::Synthetic,
             receive: None,
             send: None,
             replies: VecDeque::new(),
@@ -264,6 +274,7 @@ pub struct Netvsp {
     /// Rings may hold packets that nobody will signal.
     catching_up: bool,
     faults: Faults,
+    vf: Vf,
     tx: Vec<u8>,
     rx: Vec<u8>,
 }
@@ -286,6 +297,7 @@ impl Netvsp {
             holding: false,
             catching_up: false,
             faults: Faults::default(),
+            vf: Vf::default(),
             tx: vec![0; transmit::BUFFER],
             rx: vec![0; frame::BUFFER],
         }
@@ -333,6 +345,8 @@ impl Netvsp {
                 self.session.rsc = self.session.version >= version::V61
                     && capabilities & CAPABILITY_RSC != 0
                     && self.config.rsc;
+                self.session.sriov =
+                    self.session.version >= version::V4 && capabilities & CAPABILITY_SRIOV != 0;
                 self.session.stage = Stage::Configured;
             }
             (SEND_NDIS_VERSION, Stage::Configured) => self.session.stage = Stage::Ready,
@@ -351,11 +365,9 @@ impl Netvsp {
                 }
                 self.allocate(io, id, field(8)?);
             }
-            // There is no other path than ours to switch to.
-            (SWITCH_DATA_PATH, Stage::Ready)
-                if self.session.version >= version::V4 && field(4)? == 0 =>
-            {
-                io.complete(PRIMARY, id, &[]);
+            (SWITCH_DATA_PATH, Stage::Ready) if self.session.version >= version::V4 => {
+                let path = Path::from_wire(field(4)?).ok_or_else(wrong)?;
+                self.switch(io, id, path)?;
             }
             _ => return Err(wrong()),
         }
@@ -432,6 +444,7 @@ impl Device for Netvsp {
     fn opened(&mut self, io: &mut Io<'_>, channel: usize) {
         if channel == PRIMARY {
             self.session = Session::new();
+            self.vf.due = self.vf.serial.is_some();
         } else {
             self.sub_channel_opened(io);
         }
@@ -447,6 +460,7 @@ impl Device for Netvsp {
 
     fn idle(&mut self, io: &mut Io<'_>, _channel: usize) {
         self.send_table_if_due(io);
+        self.send_association_if_due(io);
         self.pump(io);
         self.flood(io);
         self.counters.tell(io);

@@ -9,6 +9,7 @@
 //!   channel when its quota is reached.
 //! - `grant N`, `offer N`: at most so many sub-channels are granted, or offered, the next time.
 //! - `table E0 ... E15`: sends another table to spread transmission by.
+//! - `vf on SERIAL`, `off`, and more: see [`super::vf`].
 //! - `bad KIND [COUNT]`, `noise SEED COUNT`: see [`super::faults`].
 
 use super::Netvsp;
@@ -48,6 +49,7 @@ impl Netvsp {
                 let table = entries?.try_into().map_err(|_| "a table has 16 entries")?;
                 self.send_table(io, 16, None, &table);
             }
+            ["vf", rest @ ..] => text = self.vf(io, rest)?,
             ["bad", kind] => self.bad(io, kind, None)?,
             ["noise", seed, count] => self.noise(io, number(seed)?, number(count)?)?,
             ["bad", kind, count] => self.bad(io, kind, Some(number(count)?))?,

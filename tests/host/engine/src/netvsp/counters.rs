@@ -39,6 +39,11 @@ counters! {
     TxNotEnabled "tx_offload_not_enabled",
     TxSingleSegment "tx_lso_single_segment",
     TxLinkDown "tx_link_down",
+    // Came although the guest has said that it sends by the virtual function.
+    TxOffPath "tx_off_path",
+    // Switches of the path.
+    ToVf "to_vf",
+    ToSynthetic "to_synthetic",
     RxPackets "rx_packets",
     RxBytes "rx_bytes",
     RxBatches "rx_batches",

@@ -18,7 +18,8 @@
 //!   what was not sent (`completion-unknown`, `completion-empty`).
 //!
 //! With the next completion or answers to control messages: `completion-twice`; `answer-id` (one
-//! that nobody waits for comes first), `answer-status`, `answer-short`, `answer-lost`.
+//! that nobody waits for, and that says no, comes first), `answer-status`, `answer-short`,
+//! `answer-lost`.
 //!
 //! As fast as the guest takes them: `link-flood`, 1000 link changes unless the count says other.
 //!
@@ -369,6 +370,9 @@ impl Netvsp {
             if take(&mut faults.answers_other_id) {
                 let mut other = answer.clone();
                 other[8..12].copy_from_slice(&(id ^ 0x5555).to_le_bytes());
+                if let Some(status) = other.get_mut(12..16) {
+                    status.copy_from_slice(&FAILURE);
+                }
                 out.push(other);
                 happened += 1;
             }

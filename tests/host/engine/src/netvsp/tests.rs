@@ -16,6 +16,7 @@ mod frames;
 mod handshake;
 mod receive;
 mod transmit;
+mod vf;
 
 const MAC: [u8; 6] = [0x00, 0x15, 0x5d, 0x01, 0x02, 0x03];
 const BUFFER_ID: u32 = 0xcafe;
@@ -153,7 +154,13 @@ impl Guest {
         let fields = [INIT_COMPLETE, version, MAX_MDL_CHAIN, STATUS_SUCCESS];
         assert_eq!(answer[..16], bytes(&fields));
         if version >= version::V2 {
-            self.tell(&[SEND_NDIS_CONFIG, 1514, 0, CAPABILITY_8021Q | CAPABILITY_RSC, 0]);
+            self.tell(&[
+                SEND_NDIS_CONFIG,
+                1514,
+                0,
+                CAPABILITY_SRIOV | CAPABILITY_8021Q | CAPABILITY_RSC,
+                0,
+            ]);
         }
         self.tell(&[SEND_NDIS_VERSION, 6, 30]);
     }

@@ -312,6 +312,7 @@ impl Netvsp {
         self.backend.transmit(&self.tx[start..at + len]);
         self.counters.add(Counter::TxPackets, 1);
         self.counters.add(Counter::TxBytes, len as u64);
+        self.counters.add(Counter::TxOffPath, self.on_vf().into());
         Ok(())
     }
 
