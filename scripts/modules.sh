@@ -25,7 +25,7 @@ mkdir -p "$out"
 # the compiler that this repository is built with is an error here.
 if ! make -C "$tree" LLVM="$LLVM" O="$build" M="$tree/drivers/hyperv" MO="$out" ${CLIPPY:+CLIPPY=1} \
 	CONFIG_HYPERV_VMBUS_RUST=y CONFIG_HYPERV_STORAGE_RUST=y CONFIG_HYPERV_NET_RUST=y \
-	CONFIG_HYPERV_RUST_SAMPLE= KRUSTFLAGS=-Dwarnings \
+	CONFIG_HYPERV_RUST_SAMPLE= CONFIG_HYPERV_TEST_VF= KRUSTFLAGS=-Dwarnings \
 	-j"${JOBS:-$(nproc)}" modules >"$log" 2>&1; then
 	grep -nE -A12 '^(error|warning)|(Error|ERROR)' "$log" | head -150 >&2
 	die "the drivers in Rust do not build: see build/$CONFIG-rust.log in the cache"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 # What goes to drivers/hyperv/ of the tree.
-IN_TREE = ["Kbuild", "Kconfig", "vmbus", "netvsc", "storvsc", "tests/sample"]
+IN_TREE = ["Kbuild", "Kconfig", "vmbus", "netvsc", "storvsc", "tests/sample", "tests/vf"]
 
 
 def fail(message):

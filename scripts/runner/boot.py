@@ -92,6 +92,7 @@ class Boot:
             ("init", 0o755, (GUEST_FOLDER / "init").read_bytes()),
             ("bin/poweroff", 0o755, (GUEST_FOLDER / "poweroff").read_bytes()),
             ("hv/lib.sh", 0o644, (GUEST_FOLDER / "lib.sh").read_bytes()),
+            ("hv/vf.sh", 0o644, (GUEST_FOLDER / "vf.sh").read_bytes()),
             ("hv/job", 0o644, job.encode()),
             ("hv/list", 0o644, "".join(lines).encode()),
             *cpio.files(SUITES, "hv/tests"),
