@@ -6,7 +6,7 @@
 # boot: own
 # tools: socat ethtool
 # icount: yes
-# breaks-with: nothing was tried yet
+# breaks-with: no verdict on the cost, only on counts: people compare the figures
 #
 # What packets cost: small ones from a program and from the kernel's generator (without bursts,
 # which give a packet to the driver several times: the C driver oopses), small ones received, TCP

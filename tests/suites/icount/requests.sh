@@ -6,7 +6,7 @@
 # boot: own
 # tools: fio
 # icount: yes
-# breaks-with: nothing was tried yet
+# breaks-with: no verdict on the cost: people compare the figures
 #
 # What requests to a disk cost: 4 KiB at random places, one after the other and 32 at a time,
 # and large ones in order.

@@ -6,7 +6,7 @@
 # boot: own
 # tools: fio
 # icount: yes
-# breaks-with: nothing was tried yet
+# breaks-with: no verdict on the cost: people compare the figures, of which two runs have to agree
 #
 # What 10,000 random reads of 4 KiB, 16 of them under way, cost in all: guest, emulated
 # host, and the Linux below it.

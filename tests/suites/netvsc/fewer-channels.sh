@@ -6,7 +6,7 @@
 # boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/attach.rs: a refusal of sub-channels is an error (seen)
 #
 # The host refuses sub-channels, or takes one away: the card works with those that are left.
 

@@ -3,7 +3,7 @@
 # vcpus: 1
 # rust: hv_netvsc
 # timeout: 120
-# breaks-with: nothing yet
+# breaks-with: netvsc/attach.rs: the host is not told the new address (seen)
 #
 # The packet filter: which frames come in, with an interface that is up, that wants all
 # multicast or everything, and that is down. And another MAC address, which the host must

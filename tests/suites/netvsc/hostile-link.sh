@@ -5,7 +5,7 @@
 # timeout: 60
 # boot: own
 # xfail-c: X12 the carrier
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/link.rs: a link that comes back does not undo that it went (seen)
 #
 # A flood of link changes of which only the last counts: the link is what it says, soon.
 

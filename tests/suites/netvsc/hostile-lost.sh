@@ -5,7 +5,7 @@
 # timeout: 90
 # boot: own
 # xfail-c: X7 ip link hangs
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/control.rs: one question at a time, without a deadline, as C has it (seen)
 #
 # A control message without an answer: whoever waits must not keep everybody else waiting.
 

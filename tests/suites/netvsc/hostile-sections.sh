@@ -6,7 +6,7 @@
 # boot: own
 # tools: ethtool
 # xfail-c: X15 gave back
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/queue.rs: what cannot be used is not completed (seen)
 #
 # The guest gives the sections of a packet that it cannot use back, or the host runs out of them.
 

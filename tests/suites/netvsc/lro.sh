@@ -5,7 +5,7 @@
 # timeout: 120
 # host: --nic tap0,rsc=on
 # tools: ethtool
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/nic.rs: the card is not told that coalescing is off (seen)
 #
 # Segments that the host coalesced arrive as fewer and larger packets, whole; and not when
 # the guest has that switched off.

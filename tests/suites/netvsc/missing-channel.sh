@@ -7,7 +7,7 @@
 # host: --nic tap0,queues=2
 # tools: ethtool
 # xfail-c: X7 ip link hangs
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/attach.rs: it waits until all sub-channels are open, as C does (seen)
 #
 # The host grants a sub-channel that it does not offer.
 

@@ -4,7 +4,7 @@
 # rust: hv_netvsc
 # timeout: 120
 # tools: ethtool
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/attach.rs: no way back to what worked (seen)
 #
 # ethtool -G changes the number of sections of both buffers, and what does not fit is
 # rounded or refused without harm.

@@ -5,7 +5,7 @@
 # timeout: 180
 # soak: 5
 # tools: ethtool ping ip
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/attach.rs: the program goes when the card is set up anew (seen)
 #
 # Programs see received frames first: what they pass arrives, what they drop does not, what they
 # send back or redirect goes out again; and each is counted. They come and go under traffic.

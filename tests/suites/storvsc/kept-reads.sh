@@ -4,7 +4,7 @@
 # rust: hv_storvsc
 # timeout: 60
 # host: --pattern
-# breaks-with: the host goes on writing after its answer (not tried yet)
+# breaks-with: the VMM writes to the buffers once more before it answers (seen)
 #
 # Until the host has answered, the buffers of a request are its own: it writes all over
 # them, and what counts is what they hold after the answer.

@@ -5,7 +5,7 @@
 # timeout: 60
 # boot: own
 # each: lowater ring
-# breaks-with: nothing was tried yet
+# breaks-with: storvsc/parameters.rs: no smallest ring; a low water of more than 100 (both seen)
 #
 # What parameters-odd.sh does with values that the C driver takes, too.
 

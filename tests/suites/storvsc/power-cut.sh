@@ -7,7 +7,7 @@
 # host: --scsi 96M:cache
 # soak: 10
 # tools: mkfs.ext4 e2fsck
-# breaks-with: SYNCHRONIZE CACHE answered with success and not done (not tried yet)
+# breaks-with: the VMM answers SYNCHRONIZE CACHE with success and does nothing (seen)
 #
 # The power fails while files are written, and what the disk had not made durable is lost, or is
 # not, sector by sector. In the next boot, which runs this test once more, the file system is clean

@@ -6,7 +6,7 @@
 # boot: own
 # host: --pattern
 # xfail-c: Y3 a read hangs
-# breaks-with: nothing was tried yet but C
+# breaks-with: storvsc/queue.rs: commands that the host cannot answer any more are forgotten (seen)
 #
 # The host writes over the buffers of reads that it does not answer, and then takes the
 # controller away: the reads end with an error, and nothing of it gets into memory that

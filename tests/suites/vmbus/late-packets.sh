@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 120
 # soak: 5
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: the VMM forgets packets that were to come late (seen)
 #
 # Completions come late and overtake each other, the host stops reading a ring at every
 # position of a batch, and then a storm of all that a correct host may do: the data is

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 60
 # host: --monitor
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: vmbus/hw/interrupt.rs: signals by hypercall only (seen)
 #
 # Channels with a monitor id: the attributes are there and say what the host said, and the
 # driver sets bits in shared memory instead of calling.

@@ -5,7 +5,7 @@
 # timeout: 30
 # boot: own
 # host: --expect-crash
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: vmbus/hw/crash.rs: a panic does not end the connection (seen)
 #
 # A panic: the guest leaves the bus and reports its crash with parameters to the host,
 # which ends the machine then. Without all of that --expect-crash is an error.

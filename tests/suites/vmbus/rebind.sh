@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 120
 # host: --service echo
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: vmbus/sys/driver.rs: an id that is removed stays (seen)
 #
 # A device goes from its driver to uio_hv_generic and back, by driver_override and by
 # new_id, while packets go both ways, the disk is written and the card sends.

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # smoke: yes
 # timeout: 60
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: vmbus/lifecycle.rs: the device of a rescinded channel stays (seen)
 #
 # The host takes its services away and brings them back: they work again.
 

@@ -5,7 +5,7 @@
 # timeout: 40
 # boot: own
 # each: OPEN_RESULT GPADL_CREATED
-# breaks-with: not seen yet: nobody has broken the host or a driver on purpose for this one
+# breaks-with: vmbus/lifecycle.rs: a rescind does not end the waits for answers (seen)
 #
 # The host never answers, and then takes the device away: that ends the wait.
 

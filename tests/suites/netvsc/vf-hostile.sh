@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 1
+# rust: hv_netvsc
+# timeout: 120
+# tools: ethtool ping ip
+# xfail-c: X7 killed
+# breaks-with: nothing was tried yet
+#
+# The host does not say which function is the card's, does not confirm that it has switched the path,
+# or does so late. Users wait for it no longer than ten seconds, and frames have a path all the time.
+
+. /hv/vf.sh
+need_net
+vf_begin
+alive() { /tools/ping -n -q -c 2 -i 0.05 -W 2 $PEER >/dev/null; }
+says() { dmesg | grep -q "$1"; }
+
+# Not said: nobody waits for it with a lock.
+vf_device 7
+within 10 says 'Waiting for the VF association' || fail "nobody misses what the host has not said"
+began=$(date +%s)
+ip link set lo mtu 65535
+[ $(($(date +%s) - began)) -le 2 ] || fail "others wait for the host"
+ping -c 1 -W 1 $PEER || fail "no answer by the synthetic path"
+host nic0 vf on 7
+within 10 vf_path vf || fail "the path is not switched once the host has said it"
+within 5 alive || fail "no answer by the function"
+vf_unplug
+dmesg -c >/dev/null
+
+# Never confirmed: the synthetic path stays.
+host nic0 vf lose 1
+vf_plug 8
+within 30 says 'Data path failed to switch to VF' || fail "nobody says that the path was not switched"
+ping -c 1 -W 1 $PEER || fail "no answer by the synthetic path"
+# The next reason to look at it makes it good.
+echo 0 >/sys/module/hvrust_vf/parameters/carrier
+echo 1 >/sys/module/hvrust_vf/parameters/carrier
+within 10 says 'Data path switched to VF' || fail "the path is never switched"
+within 5 alive || fail "no answer by the function"
+# Nor that it is switched back.
+host nic0 vf lose 1
+dmesg -c >/dev/null
+vf_unplug
+says 'Data path failed to switch from VF' || fail "nobody says that the path was not switched back"
+ping -c 1 -W 1 $PEER || fail "no answer by the synthetic path after that"
+dmesg -c >/dev/null
+
+# Late: the answer to an old question does no harm. The next reason to ask may have come by itself.
+host nic0 vf late 1
+vf_plug 9
+within 30 says 'Data path failed to switch to VF' || fail "nobody says that the path was not switched in time"
+host nic0 vf answer
+within 10 alive || fail "no answer after the host's late one"
+vf_unplug
+
+# About functions that there are not.
+for n in $(seq 50); do
+	host nic0 vf say $((n % 2)) "$n"
+done
+host nic0 vf say 1 4294967295
+sleep 0.5
+ping -c 1 -W 1 $PEER || fail "no answer after all that was said"
+noise 1
+send_file /tmp/noise
+vf_end
