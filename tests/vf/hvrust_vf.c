@@ -349,11 +349,15 @@ static int __init vf_init(void)
 
 static void __exit vf_exit(void)
 {
+	struct pci_host_bridge *bridge = pci_find_host_bridge(vf_bus);
+
 	pci_lock_rescan_remove();
 	pci_stop_root_bus(vf_bus);
 	if (vf_slot)
 		pci_destroy_slot(vf_slot);
 	pci_remove_root_bus(vf_bus);
+	/* Whoever has made a root bus has this reference. */
+	pci_free_host_bridge(bridge);
 	pci_unlock_rescan_remove();
 	pci_unregister_driver(&vf_driver);
 }
