@@ -14,6 +14,7 @@ use crate::{
     nic::Nic,
     nvsp::Message, //
 };
+use core::ptr;
 use kernel::{
     alloc::{
         KVVec,
@@ -103,6 +104,8 @@ pub(crate) struct Vf {
     association: Atomic<u64>,
     /// The host has confirmed that frames go by the function.
     active: Atomic<bool>,
+    /// What the host was asked for last: it may have done that without confirming it in time.
+    asked: Atomic<bool>,
     joined: rtnl::Cell<Option<Joined>>,
     /// A function that is to come to the card's network namespace.
     coming: rtnl::Cell<Option<ARef<Interface>>>,
@@ -124,6 +127,7 @@ impl Vf {
         Ok(Self {
             association: Atomic::new(0),
             active: Atomic::new(false),
+            asked: Atomic::new(false),
             joined: rtnl::Cell::new(None),
             coming: rtnl::Cell::new(None),
             own_tso: rtnl::Cell::new(0),
@@ -140,6 +144,7 @@ impl Vf {
     /// A host to which a new channel is opened, or that has none any more, knows of no other path.
     pub(crate) fn reset_path(&self) {
         self.active.store(false, Relaxed);
+        self.asked.store(false, Relaxed);
     }
 
     pub(crate) fn set_own_tso(&self, rtnl: &mut Rtnl, bytes: u32) {
@@ -398,7 +403,7 @@ fn leave(dev: &Device<Nic>, rtnl: &mut Rtnl) {
 pub(crate) fn begin(dev: &ARef<Device<Nic>>, rtnl: &mut Rtnl) -> Result {
     CARDS.get_mut(rtnl).push(dev.clone(), GFP_KERNEL)?;
 
-    let own = |vf: &Interface| card_for(vf, rtnl).is_some_and(|card| vf_is_for(&card, dev));
+    let own = |vf: &Interface| card_for(vf, rtnl).is_some_and(|card| ptr::eq(&*card, &**dev));
     let Some(vf) = dev.find_near(rtnl, |vf| !vf.is(&**dev) && own(vf)) else {
         return Ok(());
     };
@@ -409,14 +414,10 @@ pub(crate) fn begin(dev: &ARef<Device<Nic>>, rtnl: &mut Rtnl) -> Result {
     Ok(())
 }
 
-fn vf_is_for(card: &ARef<Device<Nic>>, dev: &ARef<Device<Nic>>) -> bool {
-    core::ptr::eq(&**card, &**dev)
-}
-
 /// The card goes.
 pub(crate) fn end(dev: &Device<Nic>, rtnl: &mut Rtnl) {
     let cards = CARDS.get_mut(rtnl);
-    let at = cards.iter().position(|card| core::ptr::eq(&**card, dev));
+    let at = cards.iter().position(|card| ptr::eq(&**card, dev));
     let card = at.and_then(|at| cards.remove(at).ok());
 
     // Nobody drops a static when the module goes.
@@ -549,12 +550,14 @@ fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
         return;
     };
 
-    if dev.vf.is_active() == up {
+    if dev.vf.is_active() == up && dev.vf.asked.load(Relaxed) == up {
         return;
     }
     if up && !dev.vf.is_allocated() {
         // When it comes this is called again.
-        dev_info!(dev.hv(), "Waiting for the VF association from host\n");
+        if net::ratelimit() {
+            dev_info!(dev.hv(), "Waiting for the VF association from host\n");
+        }
         return;
     }
     let way = if up { "to" } else { "from" };
@@ -590,8 +593,9 @@ fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
 fn switch(dev: &Device<Nic>, attached: &Attached, to_vf: bool) -> Result {
     if !to_vf {
         // The function is about to go.
-        dev.vf.reset_path();
+        dev.vf.active.store(false, Relaxed);
     }
+    dev.vf.asked.store(to_vf, Relaxed);
     attached.answers.exchange_within(
         attached.primary()?,
         &Message::switch_data_path(to_vf),

@@ -2,10 +2,10 @@
 # shellcheck shell=dash
 # vcpus: 1
 # rust: hv_netvsc
-# timeout: 120
+# timeout: 180
 # tools: ethtool ping ip
 # xfail-c: X7 killed
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/vf.rs: follow() looks only at what the host has confirmed (seen)
 #
 # The host does not say which function is the card's, does not confirm that it has switched the path,
 # or does so late. Users wait for it no longer than ten seconds, and frames have a path all the time.
@@ -54,6 +54,15 @@ within 30 says 'Data path failed to switch to VF' || fail "nobody says that the 
 host nic0 vf answer
 within 10 alive || fail "no answer after the host's late one"
 vf_unplug
+# Done and never confirmed, until the function goes.
+dmesg -c >/dev/null
+host nic0 vf lose 9
+vf_plug 10
+within 30 says 'Data path failed to switch to VF' || fail "nobody says that the path was not confirmed"
+host nic0 vf lose 0
+vf_unplug
+vf_path synthetic || fail "the host stays on a path that it took without saying so"
+ping -c 1 -W 1 $PEER || fail "no answer by the synthetic path at the end"
 
 # About functions that there are not.
 for n in $(seq 50); do
