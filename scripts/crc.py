@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compare the exports of two folders of object files: crc.py C RUST."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+# What the names of the kernel's tools end with, see common.sh.
+LLVM = os.environ["LLVM"]
 
 
 def run(*command):
@@ -22,11 +26,11 @@ def components(folder):
 
 def kinds(obj):
     """Symbol -> its licence and namespace, which EXPORT_SYMBOL puts into a section as strings."""
-    labels = re.findall(r"^([0-9a-f]+) \S+ __export_symbol_(\S+)$", run("llvm-nm", obj), re.MULTILINE)
+    labels = re.findall(r"^([0-9a-f]+) \S+ __export_symbol_(\S+)$", run(f"llvm-nm{LLVM}", obj), re.MULTILINE)
     if not labels:
         return {}
     section = Path(f"{obj}.exports")
-    run("llvm-objcopy", "-O", "binary", "--only-section=.export_symbol",
+    run(f"llvm-objcopy{LLVM}", "-O", "binary", "--only-section=.export_symbol",
         "--set-section-flags=.export_symbol=alloc", obj, section)
     data = section.read_bytes()
     section.unlink()
