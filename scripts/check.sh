@@ -123,4 +123,16 @@ if scripts/kernel.sh fast; then
 else
 	failed=1
 fi
+# An hour more: everything in the kernel, preemptible, with checked calls, for another processor, and
+# with the oldest compiler that Linux takes.
+if [ "${SOAK:-0}" != 0 ]; then
+	for config in builtin rt cfi arm64 rust185; do
+		if scripts/kernel.sh $config; then
+			echo "ok   the $config kernel builds"
+		else
+			echo "FAIL the $config kernel does not build"
+			failed=1
+		fi
+	done
+fi
 exit $failed

@@ -3,8 +3,11 @@
 # usage: kernel.sh CONFIG [TARGET...]
 #
 # Builds the patched kernel for scripts/kconfig/CONFIG.config in
-# $HVRUST_CACHE/build/CONFIG, in place (with KSRC= in build/CONFIG-ksrc). By default
-# vmlinux and modules, and of the fast kernel, which L1 boots, also bzImage.
+# $HVRUST_CACHE/build/CONFIG, in place (with KSRC= in build/CONFIG-ksrc). By default what
+# its line "# targets:" says, or vmlinux and modules. Its other lines for this script:
+# "# over: OTHER" for what is in OTHER.config as well, unless it says otherwise; "# arch: NAME"
+# for another processor; "# rustc: VERSION" for Debian 13's own compilers, which have to be of
+# that version.
 
 . "$(dirname "$0")/common.sh"
 
@@ -24,14 +27,18 @@ tree=$(scripts/source.sh)
 out=/cache/build/$CONFIG${KSRC:+-ksrc}
 log=$out.log
 mkdir -p "$out"
-targets=("$@")
-[ $# -gt 0 ] || targets=(vmlinux modules)
-[ $# -gt 0 ] || [ "$CONFIG" != fast ] || targets+=(bzImage)
+line() { sed -n "s/^# $1: //p" "$options"; }
+read -ra targets < <(line targets) || targets=(vmlinux modules)
+[ $# = 0 ] || targets=("$@")
 
-kmake() { make -C "$tree" LLVM="$LLVM" O="$out" "$@"; }
+arch=$(line arch)
+rustc=$(line rustc)
+compilers=(LLVM="$LLVM")
+[ -z "$rustc" ] || mapfile -t compilers < <(scripts/old_rustc.sh "$rustc")
+[ -n "${compilers[*]}" ] || die "no Rust compiler of version $rustc"
+kmake() { make -C "$tree" ${arch:+ARCH="$arch"} "${compilers[@]}" O="$out" "$@"; }
 
-# "# over: OTHER" in a file means what is in OTHER.config as well, unless it says otherwise.
-base=$(sed -n 's/^# over: //p' "$options")
+base=$(line over)
 awk -F= '!/^CONFIG_/ { next } { value[$1] = $0 } END { for (name in value) print value[name] }' \
 	${base:+"scripts/kconfig/$base.config"} "$options" | sort >"$out/options"
 kmake -s KCONFIG_ALLCONFIG="$out/options" allnoconfig >"$log" 2>&1 ||

@@ -10,7 +10,7 @@
 
 HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with KVM that
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
-KCONFIG= names the guests' kernel configuration: fast, debug, builtin. VMBUS=c|rust|both chooses the
+KCONFIG= names the guests' kernel configuration: fast, debug, builtin, rt, cfi. VMBUS=c|rust|both chooses the
 bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
 about the driver with the one in Rust too. Without any of them each test runs once, with those drivers in
 Rust that it is about, and with SOAK=1 with C too.
@@ -230,6 +230,7 @@ class Worker(threading.Thread):
     def _boot(self, guest, told):
         try:
             result = guest.run(self._machine, told)
+            self._out.boots.append({"first": str(guest.tests[0]), **guest.cost})
             if "ready_ms" in result:
                 self._out.ready.append(result["ready_ms"])
         except machine.Dead as death:

@@ -129,6 +129,8 @@ class Boot:
         self._began = 0.0
         self._host = None
         self._used = 0
+        # Seconds of the machine's processor time until READY, and after the last test.
+        self.cost = {}
         self._figures = {}
         self._sections = []
         self._intervals = 0
@@ -140,6 +142,7 @@ class Boot:
         host.command(f"{'shell' if self.shell else 'run'} {self.number}")
         deadline = time.monotonic() + READY_WITHIN * self._slow
         self._began = time.monotonic()
+        self._used = host.cpu()
         ended = killed = None
         while ended is None:
             message = host.poll(0.05)
@@ -153,6 +156,7 @@ class Boot:
             elif time.monotonic() > deadline:
                 raise machine.Dead("the VMM cannot be killed")
         self._follow(told)
+        self.cost["end"] = round(host.cpu() - self._used, 2)
         self._finish(ended, killed, told)
         return self._result
 
@@ -190,6 +194,7 @@ class Boot:
             now = time.monotonic()
             if word == "READY":
                 told("ready", self)
+                self.cost["boot"] = round(self._host.cpu() - self._used, 2)
                 deadline = now + READY_WITHIN * self._slow
             elif word == "BEGIN":
                 self._current = next((t for t in self.tests if t.name == rest), None)
@@ -248,7 +253,8 @@ class Boot:
         bad = next(filter(BAD_LINE.match, self.console_of(test)), None)
         if bad and not why:
             why = f"the kernel's log: {bad}"
-        used = self._host.cpu() - self._used
+        now = self._host.cpu()
+        used, self._used = now - self._used, now
         self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures, cpu=used)
         told("verdict", self.verdicts[test])
 

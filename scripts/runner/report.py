@@ -39,6 +39,8 @@ class Report:
 
     def __init__(self):
         self.ready = []
+        # What each boot cost besides its tests, see boot.Boot.cost.
+        self.boots = []
         self._lock = threading.RLock()
         self._verdicts = {}
         self._figures = {}
@@ -147,7 +149,10 @@ class Report:
             {"test": name, "figure": figure, "unit": unit, "values": list(values.values())}
             for (name, figure, unit), values in self._figures.items()
         ]
-        last = {"ready_ms": self.ready, "deaths": [str(test) for test in deaths], "tests": tests, "figures": figures}
+        last = {
+            "ready_ms": self.ready, "boots": self.boots, "deaths": [str(test) for test in deaths],
+            "tests": tests, "figures": figures,
+        }  # fmt: skip
         (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
         self.print(f"{len(tests) - failed} passed, {failed} failed")
         return 0 if tests and not failed else 1

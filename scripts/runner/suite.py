@@ -14,7 +14,9 @@ KEYS = {
 }  # fmt: skip
 
 # The guests' kernels, and how many times longer than on the first everything may take there.
-KERNELS = {"fast": 1, "debug": 6, "builtin": 1}
+KERNELS = {"fast": 1, "debug": 6, "builtin": 1, "rt": 2, "cfi": 1}
+# Where a soak runs the smoke tests only.
+SMOKE_ONLY = ("rt", "cfi")
 # Tests in one boot, and seconds that they may take at most: few enough that all machines have
 # something to do until the end.
 TOGETHER = 16
@@ -59,6 +61,8 @@ class Test:
     kernel: bool = False
     # It runs every time on the debug kernel too.
     smoke: bool = False
+    # On more processors than on any other of its numbers.
+    most: bool = True
     # Its figures repeat where one instruction is one nanosecond: it runs only there.
     icount: bool = False
     # How many times as long a soak is.
@@ -123,7 +127,7 @@ def tests_of(folder, path):
     fields = header(path)
     yes = {"yes": True, "no": False}
     # Most tests load and unload modules, which "builtin" has none of.
-    kernels = fields.get("kconfig", "fast debug").split()
+    kernels = fields.get("kconfig", "fast debug rt cfi").split()
     counts = [int(word) for word in fields["vcpus"].split()]
     smoke = yes[fields.get("smoke", "no")]
     variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts)
@@ -146,10 +150,13 @@ def tests_of(folder, path):
             alone=yes[fields.get("alone", "no")],
             kernel=yes[fields.get("kernel", "no")],
             smoke=smoke,
+            most=vcpus == max(counts),
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
             # What runs every time on debug runs with all there is in Rust.
-            about=tuple(DRIVERS) if smoke and kconfig == "debug" else tuple(fields.get("rust", "").split()),
+            about=tuple(DRIVERS)
+            if smoke and kconfig in ("debug", *SMOKE_ONLY)
+            else tuple(fields.get("rust", "").split()),
         )
 
 
@@ -198,7 +205,10 @@ def choose(tests, environment):
     VCPUS=, KCONFIG=, SOAK= and ICOUNT=.
 
     On the debug kernel run all of them with SOAK=1 or KCONFIG=debug, and the smoke tests if
-    nothing is chosen. SOAK=1 also makes those longer whose header has a number for it.
+    nothing is chosen; on the preemptible one and that with checked calls the smoke tests with
+    SOAK=1, and all that is chosen with KCONFIG=rt or cfi. If nothing is chosen, a test runs on the
+    largest of its numbers of processors only, a smoke test on each. SOAK=1 also makes those longer
+    whose header has a number for it.
     """
     words = {
         name: environment.get(name, "").replace(",", " ").split() for name in ("SUITE", "TEST", "VCPUS", "KCONFIG")
@@ -206,11 +216,13 @@ def choose(tests, environment):
     if unknown := set(words["KCONFIG"]) - KERNELS.keys():
         raise Mistake(f"KCONFIG={' '.join(unknown)}: guests run on {' or '.join(KERNELS)}")
     soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
+    everything = not any(words.values()) and not soak
 
     def on_kernel(test):
         if words["KCONFIG"]:
             return test.kconfig in words["KCONFIG"]
-        everything = not words["SUITE"] and not words["TEST"]
+        if test.kconfig in SMOKE_ONLY:
+            return soak and test.smoke
         # Twice on two processors would cost too much for what runs every time.
         return test.kconfig == "fast" or soak or (everything and test.smoke and test.vcpus == 1)
 
@@ -221,6 +233,7 @@ def choose(tests, environment):
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
             and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
             and test.icount == icount
+            and (test.most or test.smoke or not everything)
             and on_kernel(test)
         )
 
