@@ -384,6 +384,8 @@ impl<T: Operations> Device<T> {
     }
 
     /// Stops all queues, and waits until nobody is in [`Operations::start_xmit`]. Process context.
+    // In C it is an inline function of a loop with locks.
+    #[inline(never)]
     pub fn tx_disable(&self, _rtnl: &mut Rtnl) {
         // SAFETY: By the type invariant the pointer is valid.
         unsafe { bindings::netif_tx_disable(self.as_raw()) }

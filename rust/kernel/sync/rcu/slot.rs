@@ -70,7 +70,8 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     /// Gets a reference of its own to what is there. Any context in which RCU reads.
-    #[inline]
+    // Who needs this on a data path would `load()`.
+    #[inline(never)]
     pub fn get(&self) -> Option<Arc<T>> {
         let guard = Guard::new();
 
