@@ -41,9 +41,9 @@ class Symbols:
         self._all.sort(key=lambda entry: entry[0])
 
     def find(self, address):
-        """(symbol, module or None) of an address in the kernel."""
+        """((symbol, module or None), bytes from its beginning) of an address in the kernel."""
         at = bisect.bisect_right(self._all, address, key=lambda entry: entry[0]) - 1
-        return self._all[at][1:] if at >= 0 else ("?", None)
+        return (self._all[at][1:], address - self._all[at][0]) if at >= 0 else (("?", None), 0)
 
 
 def _lines(*command):
@@ -70,6 +70,8 @@ class Counts:
         intervals = pathlib.Path(path).read_text().split("end\n")
         # (symbol, module) -> instructions
         self.by_symbol = collections.Counter()
+        # (symbol, module) -> where a block of them begins -> instructions
+        self._blocks = collections.defaultdict(collections.Counter)
         self.user = self.exits = 0
         for line in intervals[number].splitlines():
             where, number = line.split()
@@ -78,7 +80,9 @@ class Counts:
             elif int(where, 16) < KERNEL:
                 self.user += int(number)
             else:
-                self.by_symbol[symbols.find(int(where, 16))] += int(number)
+                symbol, at = symbols.find(int(where, 16))
+                self.by_symbol[symbol] += int(number)
+                self._blocks[symbol][at] += int(number)
 
     @property
     def kernel(self):
@@ -90,8 +94,13 @@ class Counts:
         return sum(count for where, count in self.by_symbol.items() if ours(*where))
 
     def write(self, path, times):
-        """All symbols and what each of them takes per operation, the most first."""
+        """All symbols and what each of them takes per operation, the most first; of ours, which blocks."""
         with open(path, "w", encoding="utf-8") as out:
             for (symbol, module), count in self.by_symbol.most_common():
                 mark = "*" if ours(symbol, module) else " "
                 out.write(f"{count / times:10.1f} {mark} {module or 'vmlinux':12} {symbol}\n")
+                if not ours(symbol, module):
+                    continue
+                for at, part in sorted(self._blocks[symbol, module].items()):
+                    if part >= times / 10:
+                        out.write(f"{part / times:21.1f} +{at:#x}\n")
