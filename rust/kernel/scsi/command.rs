@@ -74,16 +74,17 @@ impl fmt::Debug for Status {
 }
 
 /// Where the data of a command go.
+// The numbers are those of C, so that nothing is to be done for one from the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The command has no data.
-    None,
-    /// From memory to the device.
-    ToDevice,
-    /// From the device into memory.
-    FromDevice,
     /// Both, which the mid layer does not ask for.
-    Bidirectional,
+    Bidirectional = bindings::dma_data_direction::DMA_BIDIRECTIONAL.0 as isize,
+    /// From memory to the device.
+    ToDevice = bindings::dma_data_direction::DMA_TO_DEVICE.0 as isize,
+    /// From the device into memory.
+    FromDevice = bindings::dma_data_direction::DMA_FROM_DEVICE.0 as isize,
+    /// The command has no data.
+    None = bindings::dma_data_direction::DMA_NONE.0 as isize,
 }
 
 /// A command that is the driver's to complete.

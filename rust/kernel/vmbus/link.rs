@@ -228,9 +228,10 @@ impl<R: Request> Link<R> {
         unsafe { self.base.end(leaked) };
     }
 
-    /// See [`Session::reader`](super::Session::reader).
+    /// See [`Session::reader`](super::Session::reader). A tasklet of the bus has waited already if
+    /// the handler is polled by it.
     #[inline]
-    pub(super) fn reader(&self) -> Option<Reader<'_, R>> {
+    pub(super) fn reader(&self, polled: bool) -> Option<Reader<'_, R>> {
         // What the last reader did is done.
         if self.reading.cmpxchg(0, READING, Acquire).is_err() && !self.try_read() {
             return None;
@@ -241,8 +242,10 @@ impl<R: Request> Link<R> {
             self.release();
             return None;
         };
-        // SAFETY: The session is open.
-        unsafe { self.channel.delay(true) };
+        if !polled {
+            // SAFETY: The session is open.
+            unsafe { self.channel.delay(true) };
+        }
         Some(Reader::new(self, consumer))
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! C source: [`drivers/hv/ring_buffer.c`](srctree/drivers/hv/ring_buffer.c)
 
+use super::writer::Pfns;
 use crate::{
     bindings,
     io::{
@@ -20,7 +21,6 @@ use crate::{
     page::PAGE_SIZE,
     prelude::*, //
 };
-use core::ops::Range;
 
 /// Size of a packet's descriptor.
 pub(super) const DESCRIPTOR: u32 = 16;
@@ -218,26 +218,36 @@ impl Ring {
         unsafe { SysMem::new(word) }
     }
 
-    /// Writes consecutive numbers, each as a word, from so many bytes behind the start of the data.
+    /// Writes `count` numbers, each as a word, from so many bytes behind the start of the data.
+    ///
+    /// Returns whether there were as many.
     ///
     /// # Safety
     ///
-    /// `at` must be a multiple of 8, and the end of the words at most twice the ring's size.
+    /// `at` must be a multiple of 8, `count` not 0, and the end of the words at most twice the
+    /// ring's size.
     #[inline]
-    pub(super) unsafe fn fill(&self, at: u32, mut words: Range<u64>) {
+    pub(super) unsafe fn fill<P: Pfns>(
+        &self,
+        at: u32,
+        count: u32,
+        runs: impl IntoIterator<Item = P>,
+    ) -> bool {
         let mut place = self.data().wrapping_add(at as usize).cast::<u64>();
+        let end = place.wrapping_add(count as usize);
 
-        // Many runs are of one, for which the unrolled loop is long.
-        if let Some(word) = words.next() {
-            // SAFETY: As in `word()`, by the safety requirements.
-            unsafe { SysMem::new(place) }.write_val(word);
-            place = place.wrapping_add(1);
+        for run in runs {
+            // Many runs are of one: it does not pay to make more than this of them.
+            for word in run.into_range() {
+                // SAFETY: As in `word()`, by the safety requirements.
+                unsafe { SysMem::new(place) }.write_val(word);
+                place = place.wrapping_add(1);
+                if place == end {
+                    return true;
+                }
+            }
         }
-        for word in words {
-            // SAFETY: As in `word()`, by the safety requirements.
-            unsafe { SysMem::new(place) }.write_val(word);
-            place = place.wrapping_add(1);
-        }
+        false
     }
 
     /// Bytes from so many bytes behind the start of the data.

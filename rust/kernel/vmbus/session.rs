@@ -148,7 +148,7 @@ impl<H: Handler> Session<H> {
     /// told to look again at its end; if the session is closed; or if the host has spoilt the ring.
     #[inline]
     pub fn reader(&self) -> Option<Reader<'_, H::Request>> {
-        self.core.link.reader()
+        self.core.link.reader(H::POLLED)
     }
 
     /// Returns whether the host has taken the channel back. Any context.

@@ -449,17 +449,6 @@ impl<R: Request> Packet<'_, R> {
         place.write_val(word);
     }
 
-    /// Writes consecutive numbers, each as a word.
-    ///
-    /// # Safety
-    ///
-    /// `at` must be a multiple of 8, and the end of the words at most `self.len`.
-    #[inline]
-    unsafe fn fill(&self, at: u32, words: Range<u64>) {
-        // SAFETY: As in `put()`.
-        unsafe { self.ring.fill(self.start.wrapping_add(at), words) };
-    }
-
     /// Adds a range of guest memory: `len` bytes from `offset` on in its first page of 4 KiB. As
     /// many page frame numbers are taken as the range has pages, and written into the ring.
     ///
@@ -485,22 +474,11 @@ impl<R: Request> Packet<'_, R> {
             return Err(EMSGSIZE);
         }
 
-        let mut left = pages;
-        for run in pfns {
-            let Range { start: first, end } = run.into_range();
-            let count = end.saturating_sub(first).min(left.into());
-            let at = after.wrapping_sub(left * 8);
-
-            // SAFETY: It is a multiple of 8, since `self.at` is without payload. The words end not
-            // behind `after`, which is not more than `self.header` nor, by that, `self.len`.
-            unsafe { self.fill(at, first..first.wrapping_add(count)) };
-            // CAST: It is not more than `left`.
-            left = left.wrapping_sub(count as u32);
-            if left == 0 {
-                break;
-            }
-        }
-        if left > 0 {
+        let first = self.at.wrapping_add(8);
+        // SAFETY: It is a multiple of 8, since `self.at` is without payload. The words end not
+        // behind `after`, which is not more than `self.header` nor, by that, `self.len`: see
+        // `put()`. An empty range has been refused, so there are pages.
+        if !unsafe { self.ring.fill(self.start.wrapping_add(first), pages, pfns) } {
             return Err(EINVAL);
         }
         // SAFETY: As above.
