@@ -104,6 +104,24 @@ fn shown(dev: &Device<Nic>) -> u16 {
         .map_or(0, |attached| attached.opened() as u16)
 }
 
+/// Adds a name that has no number in it.
+#[inline(never)]
+fn push(names: &mut Names<'_>, name: &str) {
+    names.push(fmt!("{}", name));
+}
+
+/// Adds the name of a figure of a queue.
+#[inline(never)]
+fn push_of_queue(names: &mut Names<'_>, direction: &str, queue: u16, name: &str) {
+    names.push(fmt!("{}_queue_{}_{}", direction, queue, name));
+}
+
+/// Adds the name of a figure of a processor.
+#[inline(never)]
+fn push_of_cpu(names: &mut Names<'_>, cpu: u32, name: &str) {
+    names.push(fmt!("cpu{}_{}", cpu, name));
+}
+
 #[vtable]
 impl Operations for Nic {
     const DRIVER: &'static str = "hv_netvsc";
@@ -118,19 +136,19 @@ impl Operations for Nic {
 
     fn stats_names(dev: &Device<Self>, _rtnl: &mut Rtnl, names: &mut Names<'_>) {
         for (name, _) in OF_CARD {
-            names.push(fmt!("{}", name));
+            push(names, name);
         }
         for (name, _) in OF_VF {
-            names.push(fmt!("{}", name));
+            push(names, name);
         }
         for queue in 0..shown(dev) {
             for (direction, name) in OF_QUEUE {
-                names.push(fmt!("{}_queue_{}_{}", direction, queue, name));
+                push_of_queue(names, direction, queue, name);
             }
         }
         for cpu in 0..cpu::nr_cpu_ids() {
             for name in OF_CPU {
-                names.push(fmt!("cpu{}_{}", cpu, name));
+                push_of_cpu(names, cpu, name);
             }
         }
     }

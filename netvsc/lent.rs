@@ -108,7 +108,8 @@ impl Slot {
 }
 
 impl Drop for Slot {
-    #[inline]
+    // Once: whatever may hold a frame or a message may drop one.
+    #[inline(never)]
     fn drop(&mut self) {
         give_bit(&self.lent.free, self.index);
     }

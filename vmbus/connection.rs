@@ -148,6 +148,7 @@ impl_has_work! {
 static CURRENT: Atomic<*mut Connection> = Atomic::new(core::ptr::null_mut());
 
 /// The connection, if there is one. Any context.
+#[inline(never)]
 pub(crate) fn current() -> Option<Arc<Connection>> {
     let _guard = rcu::read_lock();
     let current = CURRENT.load(Acquire);

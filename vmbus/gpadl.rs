@@ -54,7 +54,7 @@ pub(crate) struct Unconfirmed;
 pub(crate) fn establish(
     connection: &Connection,
     channel: &Channel,
-    mut pfns: impl Iterator<Item = u64>,
+    pfns: &mut dyn Iterator<Item = u64>,
     bytes: usize,
 ) -> Result<u32, Failed> {
     let pages = bytes.div_ceil(PAGE);
@@ -76,7 +76,7 @@ pub(crate) fn establish(
     header.range_length = (RANGE + pages * size_of::<u64>()) as u16;
     header.range_count = 1;
     header.byte_count = (pages * PAGE) as u32;
-    let count = fill(&mut header.pfns, &mut pfns, pages);
+    let count = fill(&mut header.pfns, pfns, pages);
     let mut left = pages - count;
 
     let result = post(connection, header.as_bytes(), GpadlHeader::FIXED, count);
@@ -88,7 +88,7 @@ pub(crate) fn establish(
         let mut body = GpadlBody::new_zeroed();
         body.header = Header::new(kind::GPADL_BODY);
         body.gpadl = gpadl;
-        let count = fill(&mut body.pfns, &mut pfns, left);
+        let count = fill(&mut body.pfns, pfns, left);
         if count == 0 {
             return Err(take_back(connection, channel, gpadl, EINVAL));
         }
@@ -113,7 +113,8 @@ pub(crate) fn establish(
 }
 
 /// Puts as many page numbers into a message as fit, and says how many.
-fn fill(to: &mut [[u8; 8]], from: &mut impl Iterator<Item = u64>, at_most: usize) -> usize {
+#[inline(never)]
+fn fill(to: &mut [[u8; 8]], from: &mut dyn Iterator<Item = u64>, at_most: usize) -> usize {
     let mut count = 0;
 
     for (to, pfn) in to.iter_mut().take(at_most).zip(from) {

@@ -93,18 +93,20 @@ impl Offer {
         if self.is_hvsock() || WINDOWS_ONLY.contains(&self.class) {
             return unknown;
         }
-        known_types()
-            .find(|(_, device)| device.guid.b == self.class)
-            .map_or(unknown, |(index, _)| index)
+        known_type(&self.class).map_or(unknown, |(index, _)| index)
     }
 }
 
-/// The types of devices, without the last, which is for unknown ones.
-fn known_types() -> impl Iterator<Item = (u16, &'static bindings::vmbus_device)> {
-    crate::abi::devices()
+/// The type of devices with this class, and its index; the last of all is for unknown ones.
+// Once, not unrolled: this is for offers.
+#[inline(never)]
+fn known_type(class: &[u8; 16]) -> Option<(u16, &'static bindings::vmbus_device)> {
+    let (device, index) = crate::abi::devices()
         .iter()
-        .enumerate()
-        .filter_map(|(index, device)| Some((u16::try_from(index).ok()?, device)))
+        .zip(0u16..)
+        .find(|(device, _)| device.guid.b == *class)?;
+
+    Some((index, device))
 }
 
 /// Why an offer is refused, and whether its relative id goes back to the host.
@@ -205,6 +207,5 @@ fn reoffered(
 /// Whether an isolated guest trusts its driver for such a device to survive a hostile host.
 fn is_allowed_in_isolation(offer: &Offer) -> bool {
     offer.is_hvsock()
-        || known_types()
-            .any(|(_, device)| device.guid.b == offer.class && device.allowed_in_isolated)
+        || known_type(&offer.class).is_some_and(|(_, device)| device.allowed_in_isolated)
 }

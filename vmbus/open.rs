@@ -174,7 +174,7 @@ fn share(
     memory.attach(channel).map_err(Failed::Clean)?;
     // That of rings which the host has not given back is no concern of these.
     channel.set_ring_gpadl(0);
-    let gpadl = gpadl::establish(connection, channel, memory.pfns(), memory.size())?;
+    let gpadl = gpadl::establish(connection, channel, &mut memory.pfns(), memory.size())?;
     channel.set_ring_gpadl(gpadl);
 
     // The host may signal as soon as it has opened the channel, which is before it says so.

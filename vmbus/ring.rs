@@ -96,7 +96,7 @@ impl<'a> Ring<'a> {
     /// A ring in memory that begins with a control page.
     ///
     /// Returns [`EINVAL`] if the memory cannot be a ring.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn new(memory: SysMem<'a, [u8]>) -> Result<Self> {
         let len = memory.len();
         let size = len.checked_sub(PAGE_SIZE).ok_or(EINVAL)? / 2;

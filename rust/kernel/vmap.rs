@@ -22,7 +22,10 @@ use crate::{
     prelude::*,
     sync::Arc, //
 };
-use core::ptr::NonNull;
+use core::{
+    ops::Range,
+    ptr::NonNull, //
+};
 
 /// Who can read and write the pages.
 #[derive(Clone, Copy, PartialEq)]
@@ -138,10 +141,15 @@ impl Pages {
 
     /// The page frame numbers of so many pages from the `first` one on.
     pub fn pfns(&self, first: usize, count: usize) -> impl Iterator<Item = u64> + '_ {
-        let pages = self.pages.iter().skip(first).take(count);
+        (first..first.saturating_add(count)).map_while(|number| self.pfn(number))
+    }
+
+    /// The page frame number of a page, counted from 0, if there is one.
+    pub fn pfn(&self, number: usize) -> Option<u64> {
+        let page = self.pages.get(number)?;
 
         // SAFETY: By the type invariant it is a page.
-        pages.map(|page| unsafe { bindings::page_to_pfn(page.as_ptr()) } as u64)
+        Some(unsafe { bindings::page_to_pfn(page.as_ptr()) } as u64)
     }
 
     /// The pieces in which the memory lies: addresses in the kernel's own mapping, and pages.
@@ -226,17 +234,19 @@ unsafe impl Send for VMap {}
 unsafe impl Sync for VMap {}
 
 impl VMap {
-    /// Maps pages in the order in which their numbers come.
+    /// Maps ranges of pages, by their numbers, one after another.
     ///
     /// Returns [`EINVAL`] if there is a number without a page, or none at all, and [`ENOMEM`]. May
     /// sleep.
-    pub fn new(pages: &Arc<Pages>, numbers: impl Iterator<Item = usize> + Clone) -> Result<Self> {
-        let count = numbers.clone().count();
-        let mut list = KVVec::with_capacity(count, GFP_KERNEL)?;
+    pub fn new(pages: &Arc<Pages>, ranges: &[Range<usize>]) -> Result<Self> {
+        let mut list = KVVec::new();
 
-        for number in numbers {
-            let page = pages.pages.get(number).ok_or(EINVAL)?;
-            list.push(page.as_ptr(), GFP_KERNEL)?;
+        for range in ranges {
+            let part = pages.pages.get(range.clone()).ok_or(EINVAL)?;
+            list.reserve(part.len(), GFP_KERNEL)?;
+            for page in part {
+                list.push(page.as_ptr(), GFP_KERNEL)?;
+            }
         }
         if list.is_empty() {
             return Err(EINVAL);

@@ -517,7 +517,7 @@ impl Scratch {
     fn new() -> Result<Self> {
         let pages = Pages::new(RANGE_PAGES, CpuId::current(), GFP_KERNEL | __GFP_ZERO)?;
         let pages = Arc::new(pages, GFP_KERNEL)?;
-        let map = VMap::new(&pages, 0..RANGE_PAGES)?;
+        let map = VMap::new(&pages, core::slice::from_ref(&(0..RANGE_PAGES)))?;
 
         Ok(Self {
             pages,

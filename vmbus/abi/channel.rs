@@ -216,10 +216,10 @@ unsafe fn establish(
         }
     }
     let size = size as usize;
-    let pfns = (0..size.div_ceil(gpadl::PAGE))
+    let mut pfns = (0..size.div_ceil(gpadl::PAGE))
         .map(|page| hw::page_frame(buffer.wrapping_byte_add(page * gpadl::PAGE)));
 
-    let error = match gpadl::establish(&connection, channel, pfns, size) {
+    let error = match gpadl::establish(&connection, channel, &mut pfns, size) {
         Ok(handle) => {
             // SAFETY: As above.
             unsafe { (*gpadl).gpadl_handle = handle };

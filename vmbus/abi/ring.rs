@@ -199,6 +199,7 @@ impl<'a> Info<'a> {
     /// A look at the ring for people. May sleep.
     ///
     /// Returns [`EINVAL`] if there is none.
+    #[inline(never)]
     pub(crate) fn inspect(self) -> Result<Figures> {
         let _guard = self.mutex().lock();
 

@@ -167,14 +167,14 @@ const NOTICE_MS: u32 = 5_000;
 /// Waits until the host has forgotten the connection, which it was asked to. Any context.
 pub(crate) fn wait_for_unload() {
     for step in 1..=LIMIT_MS / STEP_MS {
-        poll_messages(|payload| {
+        poll_messages(&mut |payload| {
             if is_unload_response(payload) {
                 UNLOADED.store(true, Relaxed);
             }
         });
         if UNLOADED.load(Relaxed) {
             // Who comes next should not find old messages.
-            poll_messages(|_| {});
+            poll_messages(&mut |_| {});
             return;
         }
         if step % (NOTICE_MS / STEP_MS) == 0 {

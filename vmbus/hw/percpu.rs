@@ -27,6 +27,10 @@ use kernel::{
         nr_cpu_ids,
         CpuId, //
     },
+    io::{
+        Io,
+        SysMem, //
+    },
     prelude::*,
     sync::{
         atomic::{
@@ -296,26 +300,43 @@ impl Slot<'_> {
         if !self.is_full() {
             return;
         }
-        // SAFETY: By the type invariants; any bytes are a message.
-        let message = unsafe { self.message.as_ptr().read_volatile() };
-
-        if message.kind == NO_MESSAGE {
+        let mut payload = [0; MAX_SIZE];
+        let Some((kind, size)) = self.copy(&mut payload) else {
             return;
-        }
-        match message.payload.get(..usize::from(message.size)) {
+        };
+        match payload.get(..size) {
             Some(payload) => {
                 if handle(payload) == Taken::No {
                     return;
                 }
             }
-            None => warn_limited!("the host has sent a message of {} bytes\n", message.size),
+            None => too_long(size),
         }
-        self.release(message.kind);
+        self.release(kind);
+    }
+
+    /// Copies the message, if there is one; returns its type and its size, as the host says.
+    // Once, not for each function that `receive()` calls.
+    #[inline(never)]
+    fn copy(self, payload: &mut [u8; MAX_SIZE]) -> Option<(u32, usize)> {
+        let message = self.message.as_ptr();
+        // SAFETY: By the type invariants.
+        let kind = unsafe { (&raw const (*message).kind).read_volatile() };
+        // SAFETY: As above.
+        let size = unsafe { (&raw const (*message).size).read_volatile() };
+        // SAFETY: As above.
+        let bytes = unsafe { (&raw mut (*message).payload) };
+
+        // SAFETY: By the type invariants the payload is mapped, and the host may write it.
+        let bytes = unsafe { SysMem::<[u8]>::new(bytes) };
+        bytes.copy_to_slice(payload);
+        (kind != NO_MESSAGE).then_some((kind, size.into()))
     }
 
     /// Makes room for the next message, if that in the slot is of the type that we have seen.
     ///
     /// In a kernel that dies another processor may have made room, and the host have used it.
+    #[inline(never)]
     fn release(self, kind: u32) {
         // SAFETY: By the type invariants.
         let field = unsafe { &raw mut (*self.message.as_ptr()).kind };
@@ -335,10 +356,16 @@ impl Slot<'_> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn too_long(size: usize) {
+    warn_limited!("the host has sent a message of {} bytes\n", size);
+}
+
 /// Calls a function with the messages in the slots of all processors, and makes room for the next.
 ///
 /// For a kernel that dies: nothing is locked, allocated or waited for.
-pub(super) fn poll_messages(mut handle: impl FnMut(&[u8])) {
+pub(super) fn poll_messages(handle: &mut dyn FnMut(&[u8])) {
     let guard = rcu::read_lock();
 
     for cpu in possible_cpus() {

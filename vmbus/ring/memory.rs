@@ -13,6 +13,7 @@ use crate::{
     abi::ring::Mappings,
     channel::Channel, //
 };
+use core::ops::Range;
 use kernel::{
     bindings,
     cpu::CpuId,
@@ -53,8 +54,8 @@ impl Plan {
     }
 
     /// The order in which the pages of a ring are mapped: the data a second time at the end.
-    fn order(first: usize, pages: usize) -> impl Iterator<Item = usize> + Clone {
-        Iterator::chain(first..first + pages, first + 1..first + pages)
+    fn order(first: usize, pages: usize) -> [Range<usize>; 2] {
+        [first..first + pages, first + 1..first + pages]
     }
 
     /// The host's pages of a ring, of which the control page is one, however large ours are.
@@ -113,8 +114,8 @@ impl Memory {
             pages.share()?;
         }
         let pages = Arc::new(pages, GFP_KERNEL)?;
-        let send = VMap::new(&pages, Plan::order(0, plan.send))?;
-        let receive = VMap::new(&pages, Plan::order(plan.send, plan.receive))?;
+        let send = VMap::new(&pages, &Plan::order(0, plan.send))?;
+        let receive = VMap::new(&pages, &Plan::order(plan.send, plan.receive))?;
         if share {
             // The zeroes that they held cannot be read any more.
             Ring::new(send.view())?.clear()?;
@@ -154,20 +155,22 @@ impl Memory {
     /// What the host gets, in the order of its GPADL: page frame numbers of the host's size, of the
     /// ring to the host and then of the other one.
     pub(crate) fn pfns(&self) -> impl Iterator<Item = u64> + '_ {
-        const PER_PAGE: u64 = (PAGE_SIZE / HV_PAGE) as u64;
-        let ring = |first: usize, pages: usize| {
-            let control = self.pages.pfns(first, 1).map(|pfn| pfn * PER_PAGE);
-            let data = self
-                .pages
-                .pfns(first + 1, pages - 1)
-                .flat_map(|pfn| pfn * PER_PAGE..(pfn + 1) * PER_PAGE);
+        const PER_PAGE: usize = PAGE_SIZE / HV_PAGE;
+        let Plan { send, receive } = self.plan;
+        let sent = Plan::host_pages(send);
 
-            Iterator::chain(control, data)
-        };
+        (0..sent + Plan::host_pages(receive)).filter_map(move |index| {
+            let (ring, index) = if index < sent {
+                (0, index)
+            } else {
+                (send, index - sent)
+            };
+            // Of a control page the host has the first of its pages only.
+            let index = if index == 0 { 0 } else { index - 1 + PER_PAGE };
+            let pfn = self.pages.pfn(ring + index / PER_PAGE)?;
 
-        let receive = ring(self.plan.send, self.plan.receive);
-
-        Iterator::chain(ring(0, self.plan.send), receive)
+            Some(pfn * PER_PAGE as u64 + (index % PER_PAGE) as u64)
+        })
     }
 
     /// Bytes that the host gets.

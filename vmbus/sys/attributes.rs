@@ -48,12 +48,10 @@ pub(super) static DEVICE_GROUPS: Groups<1> = Groups::new([DEVICE.as_raw()]);
 static DEVICE: Group<Device> = Group::new(&DEVICE_LIST);
 static DEVICE_LIST: List<Device, 26> = List::new(&DEVICE_ATTRIBUTES);
 static DEVICE_ATTRIBUTES: [Attribute<Device>; 26] = [
-    Attribute::ro(c"id", |device, out| {
-        out.emit(fmt!("{}\n", device.channel().relid() as i32))
-    }),
+    Attribute::ro(c"id", |device, out| signed(out, device.channel().relid())),
     Attribute::ro(c"state", |device, out| {
         let state = fields::atomic!(device.channel(), state).load(Relaxed);
-        out.emit(fmt!("{}\n", state))
+        number(out, state.into())
     }),
     Attribute::<Device>::ro(c"monitor_id", |device, out| {
         let monitor = device.channel().monitor().ok_or(ENODEV)?;
@@ -81,74 +79,64 @@ static DEVICE_ATTRIBUTES: [Attribute<Device>; 26] = [
     })
     .visible_if(|_| cfg!(CONFIG_NUMA)),
     Attribute::<Device>::ro(c"server_monitor_pending", |device, out| {
-        out.emit(fmt!(
-            "{}\n",
-            pending(device.channel(), Page::Server)? as i32
-        ))
+        signed(out, pending(device.channel(), Page::Server)?)
     })
     .visible_if(has_monitor),
     Attribute::<Device>::ro(c"client_monitor_pending", |device, out| {
-        out.emit(fmt!(
-            "{}\n",
-            pending(device.channel(), Page::Client)? as i32
-        ))
+        signed(out, pending(device.channel(), Page::Client)?)
     })
     .visible_if(has_monitor),
     Attribute::<Device>::ro(c"server_monitor_latency", |device, out| {
-        out.emit(fmt!("{}\n", latency(device.channel(), Page::Server)?))
+        number(out, latency(device.channel(), Page::Server)?.into())
     })
     .visible_if(has_monitor),
     Attribute::<Device>::ro(c"client_monitor_latency", |device, out| {
-        out.emit(fmt!("{}\n", latency(device.channel(), Page::Client)?))
+        number(out, latency(device.channel(), Page::Client)?.into())
     })
     .visible_if(has_monitor),
     Attribute::<Device>::ro(c"server_monitor_conn_id", |device, out| {
-        out.emit(fmt!("{}\n", connection(device.channel(), Page::Server)?))
+        number(out, connection(device.channel(), Page::Server)?.into())
     })
     .visible_if(has_monitor),
     Attribute::<Device>::ro(c"client_monitor_conn_id", |device, out| {
-        out.emit(fmt!("{}\n", connection(device.channel(), Page::Client)?))
+        number(out, connection(device.channel(), Page::Client)?.into())
     })
     .visible_if(has_monitor),
     Attribute::ro(c"out_intr_mask", |device, out| {
-        let ring = device.channel().outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.interrupt_mask as i32))
+        signed(out, device.channel().outbound().inspect()?.interrupt_mask)
     }),
     Attribute::ro(c"out_read_index", |device, out| {
-        let ring = device.channel().outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.read_index))
+        number(
+            out,
+            device.channel().outbound().inspect()?.read_index.into(),
+        )
     }),
     Attribute::ro(c"out_write_index", |device, out| {
-        let ring = device.channel().outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.write_index))
+        number(
+            out,
+            device.channel().outbound().inspect()?.write_index.into(),
+        )
     }),
     Attribute::ro(c"out_read_bytes_avail", |device, out| {
-        let ring = device.channel().outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.readable as i32))
+        signed(out, device.channel().outbound().inspect()?.readable)
     }),
     Attribute::ro(c"out_write_bytes_avail", |device, out| {
-        let ring = device.channel().outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.writable as i32))
+        signed(out, device.channel().outbound().inspect()?.writable)
     }),
     Attribute::ro(c"in_intr_mask", |device, out| {
-        let ring = device.channel().inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.interrupt_mask as i32))
+        signed(out, device.channel().inbound().inspect()?.interrupt_mask)
     }),
     Attribute::ro(c"in_read_index", |device, out| {
-        let ring = device.channel().inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.read_index as i32))
+        signed(out, device.channel().inbound().inspect()?.read_index)
     }),
     Attribute::ro(c"in_write_index", |device, out| {
-        let ring = device.channel().inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.write_index as i32))
+        signed(out, device.channel().inbound().inspect()?.write_index)
     }),
     Attribute::ro(c"in_read_bytes_avail", |device, out| {
-        let ring = device.channel().inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.readable as i32))
+        signed(out, device.channel().inbound().inspect()?.readable)
     }),
     Attribute::ro(c"in_write_bytes_avail", |device, out| {
-        let ring = device.channel().inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.writable as i32))
+        signed(out, device.channel().inbound().inspect()?.writable)
     }),
     Attribute::ro(c"channel_vp_mapping", |device, out| {
         let channels = relid::channels();
@@ -165,6 +153,19 @@ static DEVICE_ATTRIBUTES: [Attribute<Device>; 26] = [
     }),
 ];
 
+/// A line with a number.
+#[inline(never)]
+fn number(out: &mut Writer<'_>, number: u64) -> Result {
+    out.emit(fmt!("{}\n", number))
+}
+
+/// A line with a number that C prints with a sign.
+#[inline(never)]
+fn signed(out: &mut Writer<'_>, number: u32) -> Result {
+    // CAST: The bits are what counts.
+    out.emit(fmt!("{}\n", number as i32))
+}
+
 fn has_monitor(device: &Device) -> bool {
     device.channel().monitor().is_some()
 }
@@ -175,20 +176,16 @@ pub(super) static CHANNEL: Group<Channel> = Group::new(&CHANNEL_LIST);
 static CHANNEL_LIST: List<Channel, 15> = List::new(&CHANNEL_ATTRIBUTES);
 static CHANNEL_ATTRIBUTES: [Attribute<Channel>; 15] = [
     Attribute::ro(c"out_mask", |channel, out| {
-        let ring = channel.outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.interrupt_mask))
+        number(out, channel.outbound().inspect()?.interrupt_mask.into())
     }),
     Attribute::ro(c"in_mask", |channel, out| {
-        let ring = channel.inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.interrupt_mask))
+        number(out, channel.inbound().inspect()?.interrupt_mask.into())
     }),
     Attribute::ro(c"read_avail", |channel, out| {
-        let ring = channel.inbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.readable))
+        number(out, channel.inbound().inspect()?.readable.into())
     }),
     Attribute::ro(c"write_avail", |channel, out| {
-        let ring = channel.outbound().inspect()?;
-        out.emit(fmt!("{}\n", ring.writable))
+        number(out, channel.outbound().inspect()?.writable.into())
     }),
     Attribute::rw(
         c"cpu",
@@ -196,36 +193,30 @@ static CHANNEL_ATTRIBUTES: [Attribute<Channel>; 15] = [
         |channel, text| open::set_target_cpu(channel, parse_number(text)?),
     ),
     Attribute::<Channel>::ro(c"pending", |channel, out| {
-        out.emit(fmt!("{}\n", pending(channel, Page::Client)? as i32))
+        signed(out, pending(channel, Page::Client)?)
     })
     .visible_if(|channel| channel.monitor().is_some()),
     Attribute::<Channel>::ro(c"latency", |channel, out| {
-        out.emit(fmt!("{}\n", latency(channel, Page::Client)?))
+        number(out, latency(channel, Page::Client)?.into())
     })
     .visible_if(|channel| channel.monitor().is_some()),
     Attribute::ro(c"interrupts", |channel, out| {
-        let count = fields::atomic!(channel, interrupts).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, interrupts).load(Relaxed))
     }),
     Attribute::ro(c"events", |channel, out| {
-        let count = fields::atomic!(channel, sig_events).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, sig_events).load(Relaxed))
     }),
     Attribute::ro(c"intr_in_full", |channel, out| {
-        let count = fields::atomic!(channel, intr_in_full).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, intr_in_full).load(Relaxed))
     }),
     Attribute::ro(c"intr_out_empty", |channel, out| {
-        let count = fields::atomic!(channel, intr_out_empty).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, intr_out_empty).load(Relaxed))
     }),
     Attribute::ro(c"out_full_first", |channel, out| {
-        let count = fields::atomic!(channel, out_full_first).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, out_full_first).load(Relaxed))
     }),
     Attribute::ro(c"out_full_total", |channel, out| {
-        let count = fields::atomic!(channel, out_full_total).load(Relaxed);
-        out.emit(fmt!("{}\n", count))
+        number(out, fields::atomic!(channel, out_full_total).load(Relaxed))
     }),
     Attribute::<Channel>::ro(c"monitor_id", |channel, out| {
         out.emit(fmt!("{}\n", channel.monitor().ok_or(ENODEV)?.id))

@@ -52,9 +52,8 @@ impl Bench {
     fn new() -> Result<Self> {
         let pages = Pages::new(1 + DATA, CpuId::current(), GFP_KERNEL | __GFP_ZERO)?;
         let pages = Arc::new(pages, GFP_KERNEL)?;
-        let order = Iterator::chain(0..1 + DATA, 1..1 + DATA);
 
-        Ok(Self(VMap::new(&pages, order)?))
+        Ok(Self(VMap::new(&pages, &[0..1 + DATA, 1..1 + DATA])?))
     }
 
     fn ring(&self) -> Result<Ring> {

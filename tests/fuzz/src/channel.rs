@@ -66,7 +66,7 @@ impl Request for Tracked {
 
 fn mapping() -> VMap {
     let pages = Arc::new(Pages::new(1 + DATA, CpuId::current(), GFP_KERNEL).unwrap(), GFP_KERNEL);
-    VMap::new(&pages.unwrap(), (0..1 + DATA).chain(1..1 + DATA)).unwrap()
+    VMap::new(&pages.unwrap(), &[0..1 + DATA, 1..1 + DATA]).unwrap()
 }
 
 fn ring(memory: &VMap) -> Ring {

@@ -11,6 +11,7 @@ use super::page::PAGE_SIZE;
 use super::sync::Arc;
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Pages, or rather how many: mappings have contents of their own.
@@ -33,8 +34,8 @@ impl Pages {
         self.1.then(NonNull::dangling)
     }
 
-    pub fn pfns(&self, first: usize, count: usize) -> impl Iterator<Item = u64> + '_ {
-        (first as u64..).take(count)
+    pub fn pfn(&self, number: usize) -> Option<u64> {
+        (number < self.0).then_some(number as u64)
     }
 }
 
@@ -65,8 +66,8 @@ fn layout(pages: usize) -> Layout {
 }
 
 impl VMap {
-    pub fn new(_pages: &Arc<Pages>, numbers: impl Iterator<Item = usize> + Clone) -> Result<Self> {
-        let numbers: Vec<usize> = numbers.collect();
+    pub fn new(_pages: &Arc<Pages>, ranges: &[Range<usize>]) -> Result<Self> {
+        let numbers: Vec<usize> = ranges.iter().cloned().flatten().collect();
         let pages = numbers.len();
         let twin = |(at, number): (usize, &usize)| {
             numbers
