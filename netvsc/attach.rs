@@ -411,6 +411,7 @@ fn wanted_filter(dev: &Device<Nic>) -> u32 {
     wanted
 }
 
+#[inline(never)]
 fn set_filter(attached: &Attached, wanted: u32) -> Result {
     let session = attached.primary()?;
     let answer = attached.answers.ask(

@@ -241,6 +241,7 @@ impl Answers {
     }
 
     /// Asks the card about something. Sleeps.
+    #[inline(never)]
     pub(crate) fn query(
         &self,
         session: &Session,
@@ -251,6 +252,7 @@ impl Answers {
     }
 
     /// Tells the card something, and returns whether it has done it. Sleeps.
+    #[inline(never)]
     pub(crate) fn set(&self, session: &Session, oid: rndis::Oid, data: &[u8]) -> Result {
         let answer = self.ask(session, Request::Set(oid, data))?;
 
@@ -310,7 +312,7 @@ impl Answers {
         let (page, offset) = slot.place();
         let message = nvsp::Message::rndis(true, nvsp::NO_SECTION, 0);
 
-        let mut packet = match session.writer().reserve(shape) {
+        let mut packet = match session.writer().reserve_seldom(shape) {
             Ok(packet) => packet,
             Err(error) => return Err((error, slot)),
         };
@@ -321,7 +323,7 @@ impl Answers {
             return Err((error, slot));
         }
         trace::nvsp_send_pkt(session, &packet, &message);
-        packet.commit(Pending::Control { slot, id }, false);
+        packet.commit_seldom(Pending::Control { slot, id });
         Ok(())
     }
 

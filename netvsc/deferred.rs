@@ -121,6 +121,7 @@ impl Deferred {
         drop(dev);
     }
 
+    #[inline(never)]
     fn dev(&self) -> Option<ARef<Device<Nic>>> {
         self.dev.lock().clone()
     }
@@ -141,6 +142,7 @@ impl Deferred {
     }
 
     /// There may be something to do about the virtual function. Any context.
+    #[inline(never)]
     pub(crate) fn vf_changed(self: &Arc<Self>) {
         defer!(self, VF);
     }

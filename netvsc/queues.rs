@@ -63,6 +63,7 @@ impl SendTable {
     }
 
     /// Forgets what the host has said.
+    #[inline(never)]
     pub(crate) fn reset(&self) {
         for (n, channel) in (0..).zip(&self.channels) {
             channel.store(n, Relaxed);

@@ -131,6 +131,7 @@ pub(crate) fn succeeded(answer: &[u8]) -> bool {
 }
 
 /// What the card has said when it was asked.
+#[inline(never)]
 pub(crate) fn information(answer: &[u8]) -> Option<&[u8]> {
     const FIELDS: u32 = 16;
     let body = answer.get(HEADER..)?;

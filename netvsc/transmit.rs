@@ -490,6 +490,7 @@ impl Attached {
 
     /// Stops all queues, until somebody wakes all of them, and waits until nobody sends. Process
     /// context.
+    #[inline(never)]
     pub(crate) fn disable(&self, dev: &Device<Nic>, rtnl: &mut Rtnl) {
         self.set_sends(false);
         // Whoever wakes all of them does not look which one was stopped before.

@@ -279,6 +279,7 @@ fn card_for(vf: &Interface, rtnl: &Rtnl) -> Option<ARef<Device<Nic>>> {
 }
 
 /// The card that has this device as its function.
+#[inline(never)]
 fn card_of(vf: &Interface, rtnl: &Rtnl) -> Option<ARef<Device<Nic>>> {
     CARDS
         .get(rtnl)

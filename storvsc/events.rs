@@ -143,6 +143,7 @@ impl Controller {
         }
     }
 
+    #[inline(never)]
     fn queue_watch(self: &Arc<Self>) {
         if let Some(queues) = &self.events().pending.lock().queues {
             let _ = queues.watch.enqueue::<_, 1>(self.clone());

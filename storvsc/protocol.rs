@@ -185,6 +185,7 @@ impl Packet {
     pub(crate) const SIZE: usize = 64;
 
     /// A packet without a body, that the host is to answer.
+    #[inline(never)]
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
             operation: operation as u32,

@@ -67,7 +67,7 @@ pub(crate) unsafe extern "C" fn vmbus_set_event(channel: *mut bindings::vmbus_ch
 #[export]
 pub(crate) unsafe extern "C" fn vmbus_setevent(channel: *mut bindings::vmbus_channel) {
     // SAFETY: By the safety requirements.
-    hw::interrupt::signal(unsafe { Channel::from_raw(channel) });
+    hw::interrupt::signal_inline(unsafe { Channel::from_raw(channel) });
 }
 
 /// C: `vmbus_is_confidential()`. Any context.

@@ -283,8 +283,14 @@ unsafe extern "C" fn look(_info: *mut c_void) {
 ///
 /// If the host has given the channel a bit of the monitor page and the driver is not in a hurry,
 /// the hypervisor looks at it by itself.
-#[inline]
+#[inline(never)]
 pub(crate) fn signal(channel: &Channel) {
+    signal_inline(channel);
+}
+
+/// As [`signal`], where there is nothing else to do.
+#[inline(always)]
+pub(crate) fn signal_inline(channel: &Channel) {
     trace::setevent(channel);
 
     let hurry = atomic!(channel, low_latency).load(Relaxed);

@@ -421,7 +421,7 @@ impl<T: Operations> Deref for Device<T> {
 
 // SAFETY: A device is freed when its last reference is dropped, and all instances are counted.
 unsafe impl<T: Operations> AlwaysRefCounted for Device<T> {
-    #[inline]
+    #[inline(never)]
     fn inc_ref(&self) {
         self.private().refs.inc();
     }

@@ -225,14 +225,14 @@ impl<R: Request> Writer<R> {
             payload: payload.len(),
             ..Shape::default()
         };
-        let mut packet = match self.reserve(shape) {
+        let mut packet = match self.reserve_seldom(shape) {
             Ok(packet) => packet,
             Err(error) => return Err((error, request)),
         };
 
         match packet.payload(payload) {
             Ok(()) => {
-                packet.commit(request, false);
+                packet.commit_seldom(request);
                 Ok(())
             }
             Err(error) => Err((error, request)),
@@ -263,6 +263,12 @@ impl<R: Request> Writer<R> {
         Ok(packet)
     }
 
+    /// As [`Writer::reserve`], which is inlined, for what is sent seldom: one copy for all of it.
+    #[inline(never)]
+    pub fn reserve_seldom(&self, shape: Shape) -> Result<Packet<'_, R>> {
+        self.reserve(shape)
+    }
+
     /// Sends the signal that packets owe the host that were committed with more to come, if any.
     #[inline]
     pub fn flush(&self) {
@@ -273,7 +279,7 @@ impl<R: Request> Writer<R> {
     }
 
     /// See [`Writer::flush`].
-    #[inline]
+    #[inline(never)]
     fn pay(&self) {
         let mut state = self.state.lock();
 
@@ -547,6 +553,12 @@ impl<R: Request> Packet<'_, R> {
                 0
             }
         }
+    }
+
+    /// As [`Packet::commit`], which is inlined, for what is sent seldom, without more to come.
+    #[inline(never)]
+    pub fn commit_seldom(self, request: R) -> u64 {
+        self.commit(request, false)
     }
 
     /// Shows the packet to the host, which is not asked to answer it.

@@ -64,6 +64,7 @@ pub struct Figures<'a> {
 
 impl Figures<'_> {
     /// The next figure. What there is no room for is left out.
+    #[inline(never)]
     pub fn push(&mut self, figure: u64) {
         if let Some(place) = self.left.next() {
             *place = figure;
