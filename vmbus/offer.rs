@@ -133,6 +133,14 @@ fn accept(connection: &Connection, offer: &Offer) -> Result<ARef<Channel>, Refus
     if offer.relid == 0 || offer.relid as usize >= relid::COUNT {
         return Err(Refused("there is no such relid", false));
     }
+    // A processor does not go offline between the choice and the entry in the table.
+    let _cpus = hw::cpus_read_lock();
+    let mut channels = relid::channels();
+
+    // Whatever else is wrong: the relid is not this offer's to give back.
+    if channels.get(offer.relid).is_some() {
+        return Err(Refused("its relid is in use", false));
+    }
     if offer.monitor_allocated & 1 != 0 && offer.monitor_id >= MONITORS {
         return Err(Refused("there is no such monitor id", true));
     }
@@ -146,13 +154,6 @@ fn accept(connection: &Connection, offer: &Offer) -> Result<ARef<Channel>, Refus
         return Err(Refused("this connection has no encrypted channels", true));
     }
 
-    // A processor does not go offline between the choice and the entry in the table.
-    let _cpus = hw::cpus_read_lock();
-    let mut channels = relid::channels();
-
-    if channels.get(offer.relid).is_some() {
-        return Err(Refused("its relid is in use", false));
-    }
     let primary = channels
         .iter()
         .find(|other| {

@@ -21,6 +21,8 @@ use crate::trace::{Level, Trace};
 mod channel;
 mod command;
 mod fault;
+mod flicker;
+mod forge;
 mod gpadl;
 mod hvsock;
 mod monitor;
@@ -162,6 +164,8 @@ pub struct Host {
     /// Those of them that the guest itself has signalled.
     signalled: BTreeSet<u32>,
     faults: Faults,
+    flickers: Vec<flicker::Flicker>,
+    forgery: forge::Forgery,
     repeats: Repeats,
     /// Rings are read after a signal only.
     strict: bool,
@@ -198,6 +202,8 @@ impl Host {
             ready: BTreeSet::new(),
             signalled: BTreeSet::new(),
             faults: Faults::default(),
+            flickers: Vec::new(),
+            forgery: forge::Forgery::default(),
             repeats: Repeats::default(),
             strict: false,
             opened: BTreeSet::new(),
@@ -320,7 +326,8 @@ impl Host {
     }
 
     fn violation(&mut self, why: impl Into<String>) {
-        self.trace.count("violations", 1);
+        let counter = if self.forgery.begun { "breaches_after_forgery" } else { "violations" };
+        self.trace.count(counter, 1);
         self.trace.event(Level::Messages, "violation", json!({ "why": why.into() }));
     }
 
@@ -372,7 +379,7 @@ impl Host {
             }
             return Err(Violation::new(format!("{name} without a connection")));
         }
-        if self.about_a_ghost(number, body) {
+        if self.about_a_ghost(number, body) || self.refuse_invented(number, body) {
             return Ok(());
         }
         self.rescind_before(number, body);
@@ -441,6 +448,7 @@ impl Host {
         self.patterns.iter_mut().for_each(Vec::clear);
         self.faults.late.clear();
         self.faults.ghosts.clear();
+        self.forgery = forge::Forgery::default();
         self.version = None;
         self.offers_requested = false;
     }

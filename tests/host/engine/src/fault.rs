@@ -111,6 +111,11 @@ fn take<T: TryFrom<u64>>(words: &mut &[&str]) -> Result<T, String> {
 }
 
 impl Rule {
+    /// Something happens to the next one.
+    pub(crate) fn once(effect: Effect) -> Self {
+        Self { effect, skip: 0, count: 1, completions: false, channel: None }
+    }
+
     /// Reads `EFFECT [ARGUMENTS] [COUNT] [skip N] [completions] [channel N]`.
     pub fn parse(mut words: &[&str]) -> Result<Self, String> {
         let (name, rest) = words.split_first().ok_or("the effect is missing")?;
@@ -130,7 +135,7 @@ impl Rule {
             "rescind" => Effect::Rescind,
             _ => return Err(format!("no effect {name}")),
         };
-        let mut rule = Self { effect, skip: 0, count: 1, completions: false, channel: None };
+        let mut rule = Self::once(effect);
         while let Some((word, rest)) = words.split_first() {
             match *word {
                 "completions" => (rule.completions, *words) = (true, rest),

@@ -56,12 +56,18 @@ impl Host {
         *self.slot(at) = Slot { relid: Some(relid), ..Slot::default() };
         let message = self.offer_message(at, relid);
         self.post(kind::OFFER_CHANNEL, &message);
+        if at.1 == 0 {
+            self.flicker_begins(at.0);
+        }
         self.rescind_at(at.0, Step::Offered);
     }
 
     pub(super) fn free_relid(&self) -> Option<u32> {
-        (1..=MAX_RELID)
-            .find(|relid| !self.channels.contains_key(relid) && !self.faults.ghosts.contains(relid))
+        (1..=MAX_RELID).find(|relid| {
+            !self.channels.contains_key(relid)
+                && !self.faults.ghosts.contains(relid)
+                && !self.is_invented(*relid)
+        })
     }
 
     pub(super) fn offer_message(&self, at: (usize, usize), relid: u32) -> msg::OfferChannel {
@@ -169,6 +175,11 @@ impl Host {
     pub(super) fn released(&mut self, relid: u32) -> Result<(), Violation> {
         let at = self.channel(relid)?;
         if !self.is_leaving(at) {
+            if self.forgery.begun {
+                // Something forged is in its place: the guest has refused it.
+                self.forget(at);
+                return Ok(());
+            }
             return Err(Violation::new(format!("channel {relid} released, but not rescinded")));
         }
         let again = self.slot(at).again;

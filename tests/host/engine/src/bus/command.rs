@@ -27,6 +27,9 @@ impl Host {
             ["interrupt", relid, vp] => self.spurious_interrupt(relid, vp),
             ["stop", name, channel] => self.stop(name, channel, true),
             ["go", name, channel] => self.stop(name, channel, false),
+            ["channels"] => Ok(self.list_channels()),
+            // What the host does by itself is over when there are none.
+            ["left"] => Ok((self.flickers_left() + self.forgeries_left()).to_string()),
             ["counters"] => {
                 let all = self.trace.counters().iter();
                 Ok(all.map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" "))
@@ -75,7 +78,8 @@ impl Host {
     /// Takes a device that is offered away, as a step of something else.
     pub(super) fn take_away(&mut self, index: usize) {
         if self.devices[index].presence == Presence::There {
-            self.devices[index].presence = Presence::Leaving(false);
+            let again = self.flicker_ends(index);
+            self.devices[index].presence = Presence::Leaving(again);
             self.withdraw_all(index);
         }
     }

@@ -11,6 +11,7 @@ const HELP: &str = "fault seed N | clear | hold MS | post STATUS N | storm RATE 
     | message NAME EFFECT | packet DEVICE EFFECT | no-interrupt DEVICE MS|forever \
     | early-interrupt DEVICE N [gpadl] | rescind DEVICE STEP [N] | pause DEVICE CHANNEL AFTER|sweep MS \
     | ring DEVICE CHANNEL write|read|mask|pending VALUE|back|random | mend DEVICE CHANNEL \
+    | flicker DEVICE ROUNDS MS | forge N|end \
     | offer DEVICE [relid=N] [sub=N] [monitor=N] [flags=N] [class=same] [instance=same]";
 
 fn word<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
@@ -44,6 +45,8 @@ impl Host {
             self.settle(index);
         }
         self.storm_blows();
+        self.flicker_on();
+        self.forge_on();
         self.poll_monitor();
         self.drain();
     }
@@ -55,7 +58,9 @@ impl Host {
         // The monitor page wants to be looked at all the time.
         let monitor = self.monitor_page.map(|_| self.faults.now);
         let kept = self.keeps_some().then_some(self.faults.now + KEPT_MS);
+        let forged = (self.forgeries_left() > 0).then_some(self.faults.now);
         let first = self.faults.next();
+        let first = first.into_iter().chain(self.next_flicker()).chain(forged);
         devices.chain(first).chain(storm).chain(monitor).chain(kept).min()
     }
 
@@ -175,6 +180,8 @@ impl Host {
                 self.with(index, |_, io| io.with(channel, |rings, mem| rings.mend(mem)));
             }
             ["offer", name, ref how @ ..] => return self.bad_offer(name, how),
+            ["flicker", name, rounds, ms] => return self.flicker(name, rounds, ms),
+            ["forge", words] => return self.forge(words),
             _ => return Err(HELP.into()),
         }
         Ok(String::new())
@@ -231,6 +238,7 @@ impl Host {
     fn clear_faults(&mut self) {
         self.faults.messages.clear();
         self.faults.rescind.clear();
+        self.flickers.clear();
         self.faults.hold_until = 0;
         self.transport.refuse_posts(0, 0);
         self.storm(None);

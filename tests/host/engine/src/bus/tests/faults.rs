@@ -627,3 +627,72 @@ fn a_request_without_answer_is_written_to_until_the_rings_are_back() {
         assert_eq!(again(&mut guest, 45), 1);
     }
 }
+
+#[test]
+fn flickering() {
+    let mut guest = Guest::connected();
+    guest.host.command("fault flicker one 20 30").unwrap();
+    let (mut now, mut gone) = (0, 0);
+    loop {
+        // It is offered again when the guest has let go, and may go at once.
+        let kinds = guest.kinds();
+        gone += kinds.iter().filter(|&&kind| kind == kind::RESCIND_CHANNEL_OFFER).count();
+        if kinds.last() == Some(&kind::RESCIND_CHANNEL_OFFER) {
+            assert_eq!(guest.host.command("channels").unwrap(), "-1 2");
+            guest.post(kind::RELID_RELEASED, &msg::Relid { relid: 1 });
+            continue;
+        }
+        let Some(next) = guest.host.next_event() else { break };
+        now = next.max(now + 1);
+        guest.host.advance(now);
+    }
+    assert_eq!(gone, 20);
+    assert!(now <= 20 * 30);
+    assert_eq!(guest.host.command("left").unwrap(), "0");
+    assert_eq!(guest.host.command("channels").unwrap(), "1 2");
+    assert_eq!(guest.violations(), 0);
+}
+
+#[test]
+fn forged_messages() {
+    let mut guest = Guest::connected();
+    guest.host.command("fault seed 5").unwrap();
+    guest.host.command("fault forge 3000").unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut lens = std::collections::BTreeSet::new();
+    let mut offered = None;
+    while guest.host.command("left").unwrap() != "0" {
+        guest.host.advance(1);
+        let messages = std::mem::take(&mut guest.wire.0.lock().unwrap().messages);
+        for message in messages {
+            lens.insert(message.len());
+            assert!(message.len() <= msg::MAX_PAYLOAD);
+            let Some((kind, body)) = msg::parse(&message) else { continue };
+            seen.insert(kind);
+            // The guest sees true ones too, which are answered as they come.
+            match (kind, get::<msg::Relid>(body)) {
+                (kind::RESCIND_CHANNEL_OFFER, Ok(body)) if body.relid < 3 => {
+                    guest.post(kind::RELID_RELEASED, &body);
+                }
+                (kind::OFFER_CHANNEL, _) => {
+                    let offer = get::<msg::OfferChannel>(body).ok();
+                    offered =
+                        offer.map(|o| o.relid).filter(|r| (1024..2048).contains(r)).or(offered);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!((1..=24).all(|kind| seen.contains(&kind)), "{seen:?}");
+    assert!(lens.contains(&0) && lens.contains(&240));
+    // What was offered leads nowhere.
+    let relid = offered.unwrap();
+    guest.messages();
+    let refused = guest.gpadl(relid, 7, 40, 1);
+    assert_eq!(refused, Some(STATUS_UNSUCCESSFUL));
+    guest.host.command("fault clear").unwrap();
+    guest.host.command("fault forge end").unwrap();
+    assert!(guest.kinds().contains(&kind::RESCIND_CHANNEL_OFFER));
+    guest.post(kind::RELID_RELEASED, &msg::Relid { relid });
+    assert_eq!(guest.violations(), 0);
+}
