@@ -10,7 +10,10 @@ use crate::{
         State, //
     },
     affinity,
-    channel::Channel,
+    channel::{
+        Channel,
+        NO_RELID, //
+    },
     connection::{
         self,
         Connection,
@@ -108,15 +111,19 @@ pub(crate) fn free(channel: &Channel) {
 
 /// Gives the rings of a channel to the host, whose packets `callback` gets from then on. May sleep.
 ///
-/// Returns [`EINVAL`] if there are no rings or the channel is open, [`ENODEV`] if it is rescinded,
-/// [`EAGAIN`] if the host refuses to open it and [`EDQUOT`] if it refuses the rings, and
-/// [`ETIMEDOUT`] if it does not answer.
+/// Returns [`EINVAL`] if there are no rings or the channel is open, [`ENODEV`] if it is rescinded
+/// or was not offered again, [`EAGAIN`] if the host refuses to open it and [`EDQUOT`] if it refuses
+/// the rings, and [`ETIMEDOUT`] if it does not answer.
 pub(crate) fn connect(channel: &Channel, user_data: &[u8], callback: Callback) -> Result {
     let connection = connection::current().ok_or(ENODEV)?;
     let mut link = channel.link.lock();
 
     if user_data.len() > USER_DATA || channel.state() != State::Closed {
         return Err(EINVAL);
+    }
+    // The host has not offered it again after a hibernation, and would not answer.
+    if channel.relid() == NO_RELID {
+        return Err(ENODEV);
     }
     let Link::Allocated(mut memory) = core::mem::replace(&mut *link, Link::None) else {
         return Err(EINVAL);

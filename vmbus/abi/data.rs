@@ -203,6 +203,8 @@ unsafe fn receive(
         unsafe { id.write(received.id) };
 
         if received.too_large {
+            // A driver that has no larger buffer gets what follows at its next call.
+            channel.call_again();
             Err(ENOBUFS)
         } else {
             Ok(0)

@@ -337,6 +337,19 @@ impl Channel {
         unsafe { SpinLockIrq::from_raw((&raw mut (*self.as_raw()).sched_lock).cast()) }
     }
 
+    /// Calls a driver once more that is called once per interrupt (`HV_CALL_DIRECT`): it has left
+    /// something in the ring, and the host interrupts only when that was empty. Any context.
+    ///
+    /// Others are called again anyway, or want no call but the interrupt.
+    pub(crate) fn call_again(&self) {
+        const DIRECT: u32 = bindings::vmbus_channel_hv_callback_mode_HV_CALL_DIRECT;
+
+        if atomic!(self, callback_mode).load(Relaxed) == DIRECT {
+            // SAFETY: The tasklet is initialized, and finds out by itself if nobody is to be called.
+            unsafe { bindings::tasklet_schedule(&raw mut (*self.as_raw()).callback_event) };
+        }
+    }
+
     /// Lets the interrupt handler call a driver. Any context.
     pub(crate) fn set_callback(&self, callback: Callback) {
         let _guard = self.sched_lock().lock();

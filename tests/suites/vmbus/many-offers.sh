@@ -6,7 +6,7 @@
 # boot: own
 # breaks-with: vmbus/offer.rs: no relid from 256 on is taken (seen)
 #
-# A hundred devices at once while the guest is busy, then some hundreds more: all of them
+# W14: a hundred devices at once while the guest is busy, then some hundreds more: all of them
 # are on the bus, and the others go on.
 
 need_disk 0

@@ -7,7 +7,7 @@
 # memory: 1024
 # breaks-with: an offer that the VMM does not send (seen)
 #
-# As many channels as there are numbers, offered in one burst: each becomes a device with a
+# W27: as many channels as there are numbers, offered in one burst: each becomes a device with a
 # number of its own, and the bus still works with the first and the last of them.
 
 devices() { find /sys/bus/vmbus/devices/ -mindepth 1 -maxdepth 1 | wc -l; }

@@ -6,7 +6,7 @@
 # host: --service echo
 # breaks-with: vmbus/sys/driver.rs: an id that is removed stays (seen)
 #
-# A device goes from its driver to uio_hv_generic and back, by driver_override and by
+# W12: a device goes from its driver to uio_hv_generic and back, by driver_override and by
 # new_id, while packets go both ways, the disk is written and the card sends.
 
 id=5e1f0a94-3c7d-4b26-8d19-0a6be47c52f0

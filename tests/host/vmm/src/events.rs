@@ -50,6 +50,8 @@ pub struct Loop {
     control_log: Option<File>,
     /// The crash's parameters, and until when the guest may end by itself.
     crash: Option<(String, Instant)>,
+    /// A crash is the beginning of another kernel.
+    outlives: bool,
     power: Power,
     /// When the power is cut.
     cut: Option<Instant>,
@@ -79,12 +81,18 @@ impl Loop {
             raw_terminal: false,
             control_log: None,
             crash: None,
+            outlives: false,
             power,
             cut: None,
         };
         this.watch(this.bell.as_raw_fd(), EventSet::IN, BELL)?;
         this.watch(this.eom.as_raw_fd(), EventSet::IN, EOM)?;
         Ok(this)
+    }
+
+    /// From now on crashes are counted only.
+    pub fn outlive_crash(&mut self) {
+        self.outlives = true;
     }
 
     fn watch(&self, fd: RawFd, events: EventSet, token: u64) -> Result<()> {
@@ -208,7 +216,9 @@ impl Loop {
                     "crash_parameters",
                     parameters.iter().filter(|p| **p != 0).count() as u64,
                 );
-                self.crash = Some((why, Instant::now() + CRASH_GRACE));
+                if !self.outlives {
+                    self.crash = Some((why, Instant::now() + CRASH_GRACE));
+                }
             }
             // A reset after a crash report is the crash's end.
             Event::End(end) => {

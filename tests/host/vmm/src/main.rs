@@ -122,6 +122,9 @@ struct Options {
     /// ends with status 0, everything else with 2.
     #[arg(long)]
     expect_crash: bool,
+    /// The guest has another kernel for when it crashes: reporting that ends nothing.
+    #[arg(long)]
+    crash_kernel: bool,
     /// How often the guest is booted: again after each time but the last that it has powered off.
     /// It keeps its disks; everything else is new.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -471,6 +474,9 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         std::thread::Builder::new()
             .name(format!("vcpu{vp}"))
             .spawn(move || vcpu::run(vcpu, vp, &shared, &mailbox))?;
+    }
+    if options.crash_kernel {
+        events.outlive_crash();
     }
     let end = events.run(options.timeout.map(Duration::from_secs))?;
     Ok((end, events))

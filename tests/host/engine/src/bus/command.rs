@@ -80,6 +80,10 @@ impl Host {
         if self.devices[index].presence == Presence::There {
             let again = self.flicker_ends(index);
             self.devices[index].presence = Presence::Leaving(again);
+            if again && self.faults.rng.below(2) == 0 {
+                // Or the other way round, which is worse for the guest.
+                self.withdraw((index, 0));
+            }
             self.withdraw_all(index);
         }
     }

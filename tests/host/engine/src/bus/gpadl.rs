@@ -75,6 +75,15 @@ impl Host {
         };
         let status = if range.is_ok() { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER };
         if let Ok(range) = &range {
+            // Nobody shares what he has not got back yet, but who does not know it.
+            let mut others = self.devices.iter().flat_map(|entry| &entry.slots);
+            let others = others.by_ref().flat_map(|slot| slot.gpadls.values());
+            let mut theirs: Vec<u64> = others.flat_map(|other| &other.pfns).copied().collect();
+            theirs.sort_unstable();
+            let twice = range.pfns.iter().filter(|pfn| theirs.binary_search(pfn).is_ok()).count();
+            if twice > 0 {
+                self.trace.count("pages_shared_twice", twice as u64);
+            }
             self.slot(at).gpadls.insert(gpadl, range.clone());
         }
         self.post(kind::GPADL_CREATED, &msg::GpadlCreated { relid, gpadl, status });
