@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
-# vcpus: 2
+# vcpus: 2 4
 # rust: hv_vmbus
 # timeout: 60
 # soak: 20

@@ -4,7 +4,7 @@
 # rust: hv_vmbus
 # timeout: 60
 # boot: own
-# xfail-c: W17 stays in the ring
+# xfail-c: W17 no end|stays in the ring
 # breaks-with: vmbus/abi/data.rs: no call_again() (seen: the driver is not called any more), and the C driver
 #
 # W17: a packet that is larger than the buffer of a driver that has no larger one: the driver is
