@@ -21,7 +21,7 @@ mod identity;
 mod mode;
 mod reservation;
 
-pub use backing::{Backing, MemoryBacking};
+pub use backing::{Backing, CopyBacking, MemoryBacking};
 pub use cache::WriteCache;
 pub use config::{parse_size, Address, DiskConfig};
 use dvd::Tray;

@@ -21,11 +21,13 @@ use crate::memory::{GuestMemory, PageRange};
 use crate::ring::{Packet, PacketKind};
 use crate::trace::Level;
 
+mod capture;
 mod chaos;
 mod control;
 mod fault;
 mod wire;
 
+use capture::Capture;
 use chaos::{Chaos, Madness};
 use fault::Faults;
 pub use wire::version;
@@ -90,6 +92,8 @@ pub struct Storvsp {
     added: u32,
     faults: Faults,
     chaos: Option<Chaos>,
+    /// What commands look like, while somebody wants to know.
+    capture: Option<Capture>,
     /// How many commands that read are kept without an answer from now on.
     keep: u32,
     /// Those, with their channels.
@@ -118,6 +122,7 @@ impl Storvsp {
             added: 0,
             faults: Faults::default(),
             chaos: None,
+            capture: None,
             keep: 0,
             kept: Vec::new(),
         }
@@ -411,6 +416,9 @@ impl Device for Storvsp {
         }
         let mut message = Message::new_zeroed();
         message.as_mut_bytes()[..len].copy_from_slice(&packet.data[..len]);
+        if let Some(capture) = &mut self.capture {
+            capture.see(&message);
+        }
         if self.keep > 0 && self.reads(&message) && packet.completion_requested {
             self.keep -= 1;
             io.count("kept", 1);

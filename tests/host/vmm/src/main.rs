@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, ValueEnum};
-use hvengine::disk::{parse_size, Address, Backing, Disk, DiskConfig, MemoryBacking};
+use hvengine::disk::{parse_size, Address, Backing, CopyBacking, Disk, DiskConfig, MemoryBacking};
 use hvengine::heartbeat::Heartbeat;
 use hvengine::netvsp::{NetConfig, Netvsp, MAX_QUEUES};
 use hvengine::services;
@@ -73,8 +73,9 @@ struct Options {
     memory: u64,
     /// A disk of the first SCSI controller, LUN 0, 1, and so on: a size (256M: zeros, in memory)
     /// or a file, then options: :ro (cannot be written), :4k (blocks of 4096 bytes), :dvd (a DVD
-    /// drive), :cache (a power cut loses some of what was not flushed, and keeps the rest), :path=N,
-    /// :target=N, :lun=N (where it is).
+    /// drive), :cache (a power cut loses some of what was not flushed, and keeps the rest), :copy
+    /// (what is written stays in memory, the file as it was), :untagged (a command at a time),
+    /// :spc=N, :vendor=NAME (what it says it is), :path=N, :target=N, :lun=N (where it is).
     #[arg(long, value_name = "SIZE|FILE[:OPTION...]")]
     disk: Vec<String>,
     /// One more SCSI controller with these disks.
@@ -197,11 +198,15 @@ fn backing(what: &str, config: &DiskConfig, power: &mut Power) -> Result<Box<dyn
             if config.cache {
                 bail!("disk {what}: the option :cache is for sizes");
             }
-            let file = File::options().read(true).write(true).open(what);
+            let file = File::options().read(true).write(!config.copy).open(what);
             let file =
                 file.with_context(|| format!("disk {what}: neither a size (256M) nor a file"))?;
             let size = file.metadata()?.len();
-            (Box::new(FileBacking { file, size }), size)
+            let file = Box::new(FileBacking { file, size });
+            match config.copy {
+                true => (Box::new(CopyBacking::new(file)), size),
+                false => (file, size),
+            }
         }
     };
     if size == 0 || !size.is_multiple_of(block) {

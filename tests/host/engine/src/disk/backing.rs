@@ -44,6 +44,62 @@ pub trait Backing: Send {
     }
 }
 
+/// Bytes of another backing that nobody changes: what is written lies in memory.
+pub struct CopyBacking {
+    below: Box<dyn Backing>,
+    above: MemoryBacking,
+}
+
+impl CopyBacking {
+    /// The bytes of `below`, as long as nobody writes others.
+    pub fn new(below: Box<dyn Backing>) -> Self {
+        let above = MemoryBacking::new(below.size());
+        Self { below, above }
+    }
+
+    /// Takes what is partly overwritten from below.
+    fn fetch(&mut self, at: u64) -> io::Result<()> {
+        let number = (at / CHUNK as u64) as usize;
+        if self.above.chunks.get(number).is_some_and(Option::is_none) {
+            let mut chunk = blank_chunk();
+            let start = number as u64 * CHUNK as u64;
+            let len = (self.size() - start).min(CHUNK as u64) as usize;
+            self.below.read_at(start, &mut chunk[..len])?;
+            self.above.chunks[number] = Some(chunk);
+        }
+        Ok(())
+    }
+}
+
+impl Backing for CopyBacking {
+    fn size(&self) -> u64 {
+        self.below.size()
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        for (n, inside, outside) in self.above.pieces(at, buf.len() as u64)? {
+            let here = at + outside.start as u64;
+            match &self.above.chunks[n] {
+                Some(chunk) => buf[outside].copy_from_slice(&chunk[inside]),
+                None => self.below.read_at(here, &mut buf[outside])?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, at: u64, buf: &[u8]) -> io::Result<()> {
+        // Pieces in the middle are written as a whole; fetching them too costs little.
+        for (n, _, _) in self.above.pieces(at, buf.len() as u64)? {
+            self.fetch(n as u64 * CHUNK as u64)?;
+        }
+        self.above.write_at(at, buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Bytes in our own memory, which holds only the pieces that were written.
 pub struct MemoryBacking {
     size: u64,
@@ -138,5 +194,29 @@ impl Backing for MemoryBacking {
         let same = rest.iter().take_while(|chunk| chunk.is_some() == mapped).count();
         let end = ((first + same) as u64 * CHUNK as u64).min(self.size);
         (mapped, end.saturating_sub(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_leave_what_is_below() {
+        let len = 3 * CHUNK as u64 / 2;
+        let mut below = MemoryBacking::new(len);
+        below.write_at(0, &vec![7; len as usize]).unwrap();
+        let mut copy = CopyBacking::new(Box::new(below));
+        copy.write_at(CHUNK as u64 - 2, &[1, 2, 3, 4]).unwrap();
+        copy.zero_range(len - 3, 3).unwrap();
+        let mut back = vec![0; len as usize];
+        copy.read_at(0, &mut back).unwrap();
+        assert_eq!(back[CHUNK - 3..CHUNK + 3], [7, 1, 2, 3, 4, 7]);
+        assert_eq!(back[len as usize - 4..], [7, 0, 0, 0]);
+        assert!(copy.read_at(len - 1, &mut [0; 2]).is_err());
+        assert!(copy.write_at(len - 1, &[0; 2]).is_err());
+        let mut below = [0; 4];
+        copy.below.read_at(CHUNK as u64 - 2, &mut below).unwrap();
+        assert_eq!(below, [7; 4]);
     }
 }

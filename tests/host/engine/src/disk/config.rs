@@ -62,6 +62,14 @@ pub struct DiskConfig {
     pub dvd: bool,
     /// What is written and not made durable yet may get lost when the power is cut.
     pub cache: bool,
+    /// What is written stays in memory, and the file as it was.
+    pub copy: bool,
+    /// The version of SPC that it claims: 5 is SPC-3.
+    pub spc: u8,
+    /// It can have several commands at a time.
+    pub tagged: bool,
+    /// Who made it: up to eight characters.
+    pub vendor: String,
 }
 
 impl DiskConfig {
@@ -74,11 +82,15 @@ impl DiskConfig {
             block: 512,
             dvd: false,
             cache: false,
+            copy: false,
+            spc: 5,
+            tagged: true,
+            vendor: "Msft".into(),
         }
     }
 
-    /// Takes the options behind the first colon of `WHAT[:ro][:4k][:dvd][:cache][:path=N][:target=N]
-    /// [:lun=N]` and returns WHAT.
+    /// Takes the options behind the first colon of `WHAT[:ro][:4k][:dvd][:cache][:copy][:untagged]
+    /// [:spc=N][:vendor=NAME][:path=N][:target=N][:lun=N]` and returns WHAT.
     pub fn parse<'a>(&mut self, text: &'a str) -> Result<&'a str, String> {
         let mut words = text.split(':');
         let what = words.next().unwrap_or_default();
@@ -89,6 +101,12 @@ impl DiskConfig {
                 None if word == "4k" => self.block = 4096,
                 None if word == "dvd" => (self.dvd, self.block) = (true, 2048),
                 None if word == "cache" => self.cache = true,
+                None if word == "copy" => self.copy = true,
+                None if word == "untagged" => self.tagged = false,
+                Some(("spc", value)) => self.spc = number(value)?,
+                Some(("vendor", name)) if name.is_ascii() && name.len() <= 8 => {
+                    self.vendor = name.into();
+                }
                 Some(("path", value)) => self.address.path = number(value)?,
                 Some(("target", value)) => self.address.target = number(value)?,
                 Some(("lun", value)) => self.address.lun = number(value)?,

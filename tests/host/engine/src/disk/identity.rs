@@ -12,6 +12,8 @@ const EVPD: u8 = 0x01;
 /// Peripheral type, and bit of byte 1 of the answer.
 const DVD: u8 = 0x05;
 const REMOVABLE: u8 = 0x80;
+/// Bit of byte 7 of the answer.
+const COMMAND_QUEUE: u8 = 0x02;
 
 impl Disk {
     pub(super) fn read_capacity_10(&self, data: &mut dyn Transfer) -> Result<usize, Failure> {
@@ -48,6 +50,12 @@ impl Disk {
             return Err(Sense::BAD_FIELD);
         }
         let mut out = standard_inquiry(0).to_vec();
+        out[2] = self.config.spc;
+        if !self.config.tagged {
+            out[7] &= !COMMAND_QUEUE;
+        }
+        put(&mut out, 8, b"        ");
+        put(&mut out, 8, self.config.vendor.as_bytes());
         if self.config.dvd {
             out[..2].copy_from_slice(&[DVD, REMOVABLE]);
             put(&mut out, 16, b"Virtual DVD-ROM ");
@@ -107,7 +115,6 @@ impl Disk {
 pub fn standard_inquiry(peripheral: u8) -> [u8; 36] {
     const SPC_3: u8 = 5;
     const HIERARCHICAL_LUNS_FORMAT_2: u8 = 0x12;
-    const COMMAND_QUEUE: u8 = 0x02;
     let mut out = [0; 36];
     put(&mut out, 0, &[peripheral, 0, SPC_3, HIERARCHICAL_LUNS_FORMAT_2, 36 - 5]);
     out[7] = COMMAND_QUEUE;

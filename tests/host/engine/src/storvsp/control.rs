@@ -12,6 +12,8 @@
 //! answered wrongly, see [`Fault::parse`]; `faults` says how many are left, `faults off` ends them.
 //! `chaos RATE SEED [LUN]`: of 1000 commands so many are answered in a mad way, see [`Chaos`], until
 //! `chaos off`, which answers those that were not.
+//! `capture [OPCODE]`: what commands (of this operation code) look like, the first 64 of them, which
+//! `captured` says, and ends that.
 //! `keep COUNT`: so many of the next commands that read are not answered, and their buffers are
 //! written over until `answer`, or until the guest has the rings back.
 //! `set versions [V.V ...]`, `set max-transfer BYTES`, `set sub-channels N`: what the controller
@@ -25,6 +27,7 @@
 //! `remove-device` or `silent`; adding and removing enumerate by themselves, and resizing is silent
 //! because the disk's unit attention tells it.
 
+use super::capture::Capture;
 use super::chaos::Chaos;
 use super::fault::{hex, sense, Fault};
 use super::{operation, Names, Storvsp};
@@ -95,6 +98,19 @@ impl Storvsp {
                 };
                 self.chaos = Some(Chaos::new(number(rate)?, number(seed)?, lun));
                 Ok(String::new())
+            }
+            ["capture"] => {
+                self.capture = Some(Capture::new(None));
+                Ok(String::new())
+            }
+            ["capture", code] => {
+                let code = u8::try_from(hex(code)?).map_err(|_| format!("no code: {code}"))?;
+                self.capture = Some(Capture::new(Some(code)));
+                Ok(String::new())
+            }
+            ["captured"] => {
+                let capture = self.capture.take().ok_or("nothing is being captured")?;
+                Ok(capture.end())
             }
             ["keep", count] => {
                 self.keep = count.parse().map_err(|_| format!("not a number: {count}"))?;
