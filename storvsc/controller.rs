@@ -360,7 +360,8 @@ impl Controller {
         self.drain()
     }
 
-    /// Closes the channels once the host has answered all commands; new ones wait.
+    /// Closes the channels once the host has answered all commands; new ones wait. Nobody looks for
+    /// disks meanwhile, see [`Events`].
     ///
     /// Process context; sleeps.
     pub(crate) fn suspend(&self) -> Result {
@@ -373,7 +374,6 @@ impl Controller {
             self.publish(&members);
             return Err(error);
         }
-        self.events.flush();
         self.disconnect();
         Ok(())
     }

@@ -46,7 +46,8 @@ pub(crate) struct Address {
 
 /// Where work is done.
 struct Queues {
-    /// One thing after another.
+    /// One thing after another. Disks are suspended before their controller: who asks them something
+    /// then waits until they are back, and the controller must not wait for that.
     scan: OwnedQueue,
     /// Whatever the other waits for.
     watch: OwnedQueue,
@@ -59,7 +60,7 @@ struct Pending {
     /// Look at these disks, or remove them. There is room for `MAX_PENDING`.
     devices: KVec<(Address, Action)>,
     /// None at the end.
-    queues: Option<Arc<Queues>>,
+    queues: Option<Queues>,
 }
 
 /// The work that a controller's events make.
@@ -80,32 +81,22 @@ impl Events {
         pin_init::pin_init_scope(move || {
             let name = CString::try_from_fmt(fmt!("storvsc_error_wq_{}", host_no))?;
             let queues = Queues {
-                scan: OwnedQueue::ordered(&name)?,
+                scan: OwnedQueue::ordered_freezable(&name)?,
                 watch: OwnedQueue::concurrent(c"storvsc_watch")?,
             };
-            let queues = Some(Arc::new(queues, GFP_KERNEL)?);
             let devices = KVec::with_capacity(MAX_PENDING, GFP_KERNEL)?;
 
             Ok(try_pin_init!(Self {
                 pending <- new_spinlock_irq!(Pending {
                     scan: false,
                     devices,
-                    queues,
+                    queues: Some(queues),
                 }),
                 watching: Atomic::new(false),
                 leaving: Atomic::new(false),
                 spoilt: Atomic::new(false),
             }))
         })
-    }
-
-    /// Waits until what there is to do now is done. Process context; sleeps.
-    pub(crate) fn flush(&self) {
-        let queues = self.pending.lock().queues.clone();
-
-        if let Some(queues) = queues {
-            queues.scan.flush();
-        }
     }
 
     /// Does what there is to do, and nothing more from now on. Process context; sleeps.

@@ -39,6 +39,19 @@ impl OwnedQueue {
         Self::new(name, bindings::wq_flags___WQ_ORDERED, 1)
     }
 
+    /// The same, but nothing runs while the system goes to sleep or hibernates: that begins when the
+    /// running work item has ended, and the others wait until it is over.
+    ///
+    /// For work that waits for devices which are suspended before the one that it belongs to. Such a
+    /// queue must not be flushed by code that suspends a device.
+    ///
+    /// Process context, may sleep.
+    pub fn ordered_freezable(name: &CStr) -> Result<Self> {
+        let flags = bindings::wq_flags___WQ_ORDERED | bindings::wq_flags_WQ_FREEZABLE;
+
+        Self::new(name, flags, 1)
+    }
+
     /// Creates a queue whose work items may all run at the same time.
     ///
     /// Process context, may sleep.
