@@ -166,6 +166,24 @@ noise() { # MIB
 		head -c "$1m" /dev/urandom >/tmp/noise
 }
 
+# fio past the page cache; what it says is in /tmp/NAME.txt. Wants "# tools: fio".
+fio_of() { # NAME ARGUMENTS...
+	local name=$1
+	shift
+	/tools/fio --name="$name" --ioengine=libaio --direct=1 --thread --output="/tmp/$name.txt" "$@"
+}
+
+# The same on $disk, where each block has a checksum and is read back.
+verify_fio() { # NAME ARGUMENTS...
+	local name=$1
+	shift
+	fio_of "$name" --filename="$disk" --verify=crc32c --verify_fatal=1 --do_verify=1 "$@" || {
+		cat "/tmp/$name.txt"
+		fail "fio $name: $(grep -m1 -iE 'verify|error|bad' "/tmp/$name.txt")"
+	}
+	grep -q 'READ:' "/tmp/$name.txt" || fail "fio $name did not read anything back"
+}
+
 # Sends a file to the peer and compares what it got with what was sent.
 send_file() { # FILE [ADDRESS]
 	local got

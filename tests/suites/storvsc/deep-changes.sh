@@ -14,11 +14,6 @@
 
 within 20 disk_of 1 0 || fail "the disk did not come"
 beside=/dev/$(disk_of 1 0)
-fio_of() { # NAME ARGUMENTS...
-	local name=$1
-	shift
-	/tools/fio --name="$name" --ioengine=libaio --direct=1 --thread --output="/tmp/$name.txt" "$@"
-}
 for round in $(rounds 3); do
 	host scsi1 add 7 64M
 	within 20 disk_of 1 7 || fail "round $round: the new disk did not come"

@@ -10,16 +10,6 @@
 # buffers that begin anywhere in a page (their sizes are no whole number of pages); each block verified after it was read back.
 
 need_disk 0
-run_fio() { # NAME ARGUMENTS...
-	local name=$1
-	shift
-	/tools/fio --name="$name" --filename="$disk" --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 \
-		--do_verify=1 --thread --output=/tmp/fio.txt "$@" || {
-		cat /tmp/fio.txt
-		fail "fio $name: $(grep -m1 -iE 'verify|error|bad' /tmp/fio.txt)"
-	}
-	grep -q 'READ:' /tmp/fio.txt || fail "fio $name did not read anything back"
-}
-run_fio mixed --rw=randwrite --bsrange=512-1M --blockalign=512 --size=64M --io_size=48M --iodepth=8
-run_fio small --rw=randwrite --bs=512 --size=4M --offset=100M --iodepth=32 --iomem_align=512
-run_fio offset --rw=randwrite --bsrange=512-306688 --blockalign=512 --size=32M --offset=128M --iodepth=4 --iomem_align=512
+verify_fio mixed --rw=randwrite --bsrange=512-1M --blockalign=512 --size=64M --io_size=48M --iodepth=8
+verify_fio small --rw=randwrite --bs=512 --size=4M --offset=100M --iodepth=32 --iomem_align=512
+verify_fio offset --rw=randwrite --bsrange=512-306688 --blockalign=512 --size=32M --offset=128M --iodepth=4 --iomem_align=512

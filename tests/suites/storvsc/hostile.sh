@@ -19,11 +19,6 @@
 within 20 disk_of 1 0 && within 20 disk_of 1 1 || fail "the disks did not come"
 mad() { disk=/dev/$(disk_of 1 0); }
 beside=/dev/$(disk_of 1 1)
-fio_of() { # NAME ARGUMENTS...
-	local name=$1
-	shift
-	/tools/fio --name="$name" --ioengine=libaio --direct=1 --thread --output="/tmp/$name.txt" "$@"
-}
 seed=${SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
 note "hostile: seed $seed"
 wanted=$((600 * TIMES))

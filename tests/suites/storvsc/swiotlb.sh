@@ -11,19 +11,9 @@
 # way. Who gets none waits; data arrive, wherever in a page they begin.
 
 need_disk 0
-run_fio() { # NAME ARGUMENTS...
-	local name=$1
-	shift
-	/tools/fio --name="$name" --filename="$disk" --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 \
-		--do_verify=1 --thread --output=/tmp/fio.txt "$@" || {
-		cat /tmp/fio.txt
-		fail "fio $name: $(grep -m1 -iE 'verify|error|bad' /tmp/fio.txt)"
-	}
-	grep -q 'READ:' /tmp/fio.txt || fail "fio $name did not read anything back"
-}
-run_fio mixed --rw=randwrite --bsrange=512-1M --blockalign=512 --size=48M --io_size=32M --iodepth=8
-run_fio deep --rw=randwrite --bs=256k --size=32M --offset=64M --iodepth=64
-run_fio offset --rw=randwrite --bsrange=512-306688 --blockalign=512 --size=16M --offset=128M --iodepth=4 --iomem_align=512
+verify_fio mixed --rw=randwrite --bsrange=512-1M --blockalign=512 --size=48M --io_size=32M --iodepth=8
+verify_fio deep --rw=randwrite --bs=256k --size=32M --offset=64M --iodepth=64
+verify_fio offset --rw=randwrite --bsrange=512-306688 --blockalign=512 --size=16M --offset=128M --iodepth=4 --iomem_align=512
 # In slots of 2 KiB.
 used=$(cat /sys/kernel/debug/swiotlb/io_tlb_used_hiwater)
 note "swiotlb: at most $used of 4096 slots were in use"
