@@ -45,6 +45,7 @@ run: host
 	@$(RUNNER) demo
 
 test: host
+	@scripts/debian.sh
 	@scripts/host.sh test
 	@$(RUNNER) test
 

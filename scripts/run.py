@@ -39,6 +39,8 @@ from runner import boot, cpio, machine, report, shell, suite  # noqa: E402
 
 # L1's kernel, and most guests'.
 FAST = "fast"
+# A disk with Debian, which guests find in the share.
+DEBIAN = "debian.ext4"
 # MiB that a machine needs besides its guest's memory: its initramfs with the guests' files,
 # the disks, its own Linux.
 L1_MEMORY = 1280
@@ -102,6 +104,11 @@ class Guests:
             self._files[f"tools-{name}.cpio"] = tools / f"{name}.cpio"
         shutil.rmtree(machine.SHARE, ignore_errors=True)
         (machine.SHARE / "jobs").mkdir(parents=True)
+        if any(DEBIAN in word for test in tests for word in test.host):
+            image = machine.CACHE / "image" / DEBIAN
+            if not image.exists():
+                raise suite.Mistake(f"there is no {image}: scripts/debian.sh makes it")
+            (machine.SHARE / DEBIAN).hardlink_to(image)
         for config in sorted({test.kconfig for test in tests if test.kernel}):
             if config != FAST:
                 self._make("kernel.sh", config, "bzImage")

@@ -10,7 +10,7 @@ import shlex
 KEYS = {
     "vcpus", "timeout", "boot", "tools", "xfail-c", "breaks-with", "host", "memory", "each",
     "alone", "kernel", "kconfig", "smoke", "must-fail", "icount", "append", "soak", "rust",
-    "pattern",
+    "pattern", "run",
 }  # fmt: skip
 
 # The guests' kernels, and how many times longer than on the first everything may take there.
@@ -67,6 +67,8 @@ class Test:
     icount: bool = False
     # How many times as long a soak is.
     soak: int = 1
+    # It takes too long for every run: it runs in a soak, or if TEST= names it.
+    rare: bool = False
     # That in a soak, or 1.
     times: int = 1
     # Which one of several equal runs.
@@ -153,6 +155,7 @@ def tests_of(folder, path):
             most=vcpus == max(counts),
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
+            rare={"always": False, "soak": True}[fields.get("run", "always")],
             # What runs every time on debug runs with all there is in Rust.
             about=tuple(DRIVERS)
             if smoke and kconfig in ("debug", *SMOKE_ONLY)
@@ -235,6 +238,7 @@ def choose(tests, environment):
             and test.icount == icount
             and (test.most or test.smoke or not everything)
             and on_kernel(test)
+            and (soak or words["TEST"] or not test.rare)
         )
 
     candidates = [test for test in tests if wanted(test)]
