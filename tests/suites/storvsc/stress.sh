@@ -36,6 +36,9 @@ while [ "$(date +%s)" -lt $end ]; do
 	pick 512-4k 4k-4k 4k-64k 512-256k 64k-64k 4k-1M 1M-1M && sizes=$word
 	pick 512 2k 4k 4k && align=$word
 	case $sizes in 4k* | 64k* | 1M*) align=4k ;; esac
+	# The buffers have to fit into memory.
+	case $sizes in *1M) most=48 ;; *) most=256 ;; esac
+	[ $((depth * jobs)) -le $most ] || depth=$((most / jobs))
 	next 7 && io=$((number * 8 / (jobs + 1) + 1))
 	what="--rw=$how --bsrange=$sizes --blockalign=$align --iodepth=$depth --size=$((160 / jobs))M --io_size=${io}M --numjobs=$jobs"
 	echo "round $round: $what"

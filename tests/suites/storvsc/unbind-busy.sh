@@ -3,7 +3,7 @@
 # vcpus: 1 2
 # rust: hv_storvsc
 # timeout: 90
-# soak: 10
+# soak: 4
 # host: --scsi-channels 3
 # breaks-with: nothing was tried yet
 #
