@@ -5,7 +5,7 @@
 # timeout: 90
 # boot: own
 # host: --scsi 16M:spc=2,8M:spc=3:lun=77
-# breaks-with: storvsc/queue.rs: the level of all disks is SPC-3 (not tried yet)
+# breaks-with: storvsc/queue.rs: the version is taken for 6.2 (seen)
 #
 # What disks are believed to be able to do, by version and vendor (S17): SPC-3 with Microsoft's of
 # 6.0; no WRITE SAME; nobody asks which commands there are; logical units are asked

@@ -6,7 +6,7 @@
 # boot: own
 # tools: sg_raw
 # xfail-c: Y5 is told that all is well
-# breaks-with: storvsc/errors.rs: sense data are believed without a check condition (not tried yet)
+# breaks-with: storvsc/errors.rs: sense data are believed without a check condition (seen)
 #
 # The host says that a command failed, announces sense data, and gives no SCSI status that they
 # would belong to (Y5): nothing is taken for sense data, and who sent the command hears of the error.

@@ -5,7 +5,7 @@
 # timeout: 60
 # host: --scsi-channels 3
 # tools: fio
-# breaks-with: storvsc/channels.rs: the channel of the processor, however full (not tried yet)
+# breaks-with: storvsc/channels.rs: the channel of the processor, however full (seen)
 #
 # The host does not read one channel for a while: commands of its processor take another as soon as
 # nine tenths of its ring are full (S4), and those that are in it are answered later.

@@ -4,7 +4,7 @@
 # rust: hv_storvsc
 # timeout: 60
 # tools: sg_raw
-# breaks-with: storvsc/protocol.rs: a time-out of 30 s (not tried yet)
+# breaks-with: storvsc/protocol.rs: a time-out of 30 s (seen)
 #
 # What a command's request says besides the command (S10): direction, tags if the disk knows them,
 # room for sense data, a minute's time, lengths.

@@ -6,7 +6,7 @@
 # boot: own
 # host: --scsi 16M --ide 16M
 # xfail-c: Y7 the version of another|the depth of another
-# breaks-with: storvsc/queue.rs: the version is taken for 6.2 (not tried yet)
+# breaks-with: storvsc/queue.rs: the version is taken for 6.2 (seen)
 #
 # Each controller keeps to what its own host says (Y7): with one of version 6.0 and one of 6.2, in
 # both orders, each new disk is treated as its controller's version wants; and the queue depth of a
