@@ -25,6 +25,12 @@ ip link set lo up &&
 	ip addr add 192.168.77.1/24 dev tap0 &&
 	ip addr add fd77::1/64 dev tap0 nodad &&
 	ip link set tap0 up || { echo "@hv error the network peer cannot be set up"; exit 1; }
+# More of them for guests with more cards: 192.168.78.1 and so on. Without a guest they have no carrier.
+for n in 1 2 3 4 5 6 7; do
+	ip tuntap add dev tap$n mode tap vnet_hdr &&
+		ip addr add 192.168.$((77 + n)).1/24 dev tap$n &&
+		ip link set tap$n up || { echo "@hv error tap$n cannot be set up"; exit 1; }
+done
 python3 "$bin/peer.py" "$work" </dev/null &
 services=$!
 trap 'kill -KILL $guest $services $iperf 2>/dev/null; rm -rf "$work"' EXIT

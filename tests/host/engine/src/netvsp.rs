@@ -22,6 +22,7 @@ mod commands;
 pub(crate) mod counters;
 mod faults;
 mod frame;
+mod lies;
 pub(crate) mod offload;
 mod receive;
 mod transmit;
@@ -35,6 +36,7 @@ pub use offload::{VnetHeader, VNET_HEADER};
 use channels::{Flow, Queue, SubChannels};
 use counters::{Counter, Counters};
 use faults::Faults;
+use lies::{Lies, Of};
 use offload::ETH_HEADER;
 use receive::{Outgoing, ReceiveBuffer};
 use transmit::SendBuffer;
@@ -207,8 +209,8 @@ struct Session {
     path: Path,
     receive: Option<ReceiveBuffer>,
     send: Option<SendBuffer>,
-    /// Control messages that wait for a free section.
-    replies: VecDeque<Vec<u8>>,
+    /// Control messages that wait for a free section, and the channel that each goes to.
+    replies: VecDeque<(usize, Vec<u8>)>,
     /// By channel.
     outgoing: Vec<Outgoing>,
     sub_channels: SubChannels,
@@ -274,6 +276,7 @@ pub struct Netvsp {
     /// Rings may hold packets that nobody will signal.
     catching_up: bool,
     faults: Faults,
+    lies: Lies,
     vf: Vf,
     tx: Vec<u8>,
     rx: Vec<u8>,
@@ -297,14 +300,24 @@ impl Netvsp {
             holding: false,
             catching_up: false,
             faults: Faults::default(),
+            lies: Lies::default(),
             vf: Vf::default(),
             tx: vec![0; transmit::BUFFER],
             rx: vec![0; frame::BUFFER],
         }
     }
 
+    /// Completes the guest's NVSP message `id`.
+    fn reply(&mut self, io: &mut Io<'_>, channel: usize, id: u64, fields: &[u32]) {
+        // A guest that gets no version asks for another, which would be out of order.
+        let first = fields.first() == Some(&INIT_COMPLETE);
+        if first || !self.complete_otherwise(io, channel, id, Of::Exchange) {
+            self.complete(io, channel, id, fields);
+        }
+    }
+
     /// Completes the guest's packet `id`.
-    fn reply(&self, io: &mut Io<'_>, channel: usize, id: u64, fields: &[u32]) {
+    fn complete(&self, io: &mut Io<'_>, channel: usize, id: u64, fields: &[u32]) {
         io.complete(channel, id, &message(fields)[..self.session.message_size()]);
     }
 
@@ -375,6 +388,7 @@ impl Netvsp {
     }
 
     fn init(&mut self, io: &mut Io<'_>, id: u64, min: u32, max: u32) {
+        self.send_early(io);
         let max = max.min(self.config.max_version);
         let common = version::ALL.into_iter().rev().find(|v| (min..=max).contains(v));
         let Some(version) = common else {

@@ -3,6 +3,8 @@
 //! RNDIS, the protocol inside the network device's packets: the adapter behind it, with its
 //! address, filter and offloads, and the control messages that ask about and set them.
 
+use std::collections::BTreeMap;
+
 use crate::device::Violation;
 use crate::netvsp::counters::{Counter, Counters};
 use crate::netvsp::offload::ETH_HEADER;
@@ -99,6 +101,11 @@ fn indication(status: u32, info: &[u8]) -> Vec<u8> {
 /// The indication that the link is up, or down.
 pub(crate) fn link_indication(up: bool) -> Vec<u8> {
     indication(if up { STATUS_MEDIA_CONNECT } else { STATUS_MEDIA_DISCONNECT }, &[])
+}
+
+/// The answer to a question that nobody has asked.
+pub(crate) fn early_answer() -> Vec<u8> {
+    message(MSG_INITIALIZE | COMPLETION, &[1, STATUS_SUCCESS, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[])
 }
 
 /// Whether a message of the adapter's answers one of the guest's.
@@ -207,6 +214,18 @@ pub(crate) struct Adapter {
     multicast: Vec<[u8; MAC]>,
     pub offloads: Offloads,
     pub rss: Option<Rss>,
+    pub lies: Lies,
+}
+
+/// What the adapter says of itself although it is not so, until it is told to say something else.
+#[derive(Default)]
+pub(crate) struct Lies {
+    /// What it says when it is asked about an object.
+    pub about: BTreeMap<u32, Vec<u8>>,
+    /// Messages that one packet may hold, and how they are padded.
+    pub batch: Option<(u32, u32)>,
+    /// The largest frame that it segments.
+    pub lso: Option<u32>,
 }
 
 impl Adapter {
@@ -222,6 +241,7 @@ impl Adapter {
             multicast: Vec::new(),
             offloads: Offloads::default(),
             rss: None,
+            lies: Lies::default(),
         }
     }
 
@@ -311,7 +331,8 @@ impl Adapter {
                 self.initialized = major == MAJOR_VERSION;
                 let status = if self.initialized { STATUS_SUCCESS } else { STATUS_FAILURE };
                 let version = [MAJOR_VERSION, 0];
-                let limits = [MAX_MESSAGES, MAX_TRANSFER, ALIGNMENT];
+                let (messages, alignment) = self.lies.batch.unwrap_or((MAX_MESSAGES, ALIGNMENT));
+                let limits = [messages, MAX_TRANSFER, alignment];
                 let mut fields = vec![id, status];
                 fields.extend(version);
                 fields.extend([CONNECTIONLESS, MEDIUM_802_3]);
@@ -362,6 +383,9 @@ impl Adapter {
         const MAC_OPTIONS: u32 = 0x40 | 0x10 | 0x8;
         let payload = about.frame - ETH_HEADER as u32;
         let count = |what| about.counters.get(what) as u32;
+        if let Some(lie) = self.lies.about.get(&oid) {
+            return Ok(lie.clone());
+        }
         let value = match oid {
             oid::SUPPORTED_LIST => return Ok(words(oid::ALL)),
             oid::VENDOR_DESCRIPTION => return Ok(b"Hyper-V test host\0".to_vec()),
@@ -370,7 +394,7 @@ impl Adapter {
             oid::CURRENT_ADDRESS => return Ok(self.current.to_vec()),
             oid::MULTICAST_LIST => return Ok(self.multicast.concat()),
             oid::OFFLOAD_CAPABILITIES => {
-                return Ok(offload::capabilities(about.version, about.rsc));
+                return Ok(offload::capabilities(about.version, about.rsc, self.lies.lso));
             }
             oid::RSS_CAPABILITIES if about.version >= version::V5 => {
                 return Ok(rss::capabilities(about.max_queues));

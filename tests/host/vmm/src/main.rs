@@ -96,6 +96,10 @@ struct Options {
     /// [,refuse-header-across-pages]. Given twice, the last one counts.
     #[arg(long, value_name = "TAP", overrides_with = "nic")]
     nic: Option<String>,
+    /// So many more cards, as that one is, but on the TAPs whose names count on from its: tap1,
+    /// tap2, and with addresses that do.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=15))]
+    more_nics: u8,
     /// Another device besides heartbeat and shutdown.
     #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(services::NAMES))]
     service: Vec<String>,
@@ -318,6 +322,19 @@ fn nic(what: &str) -> Result<(&str, NetConfig)> {
     Ok((name, config))
 }
 
+/// The TAP of card `n`, and what it is like, as those of the first.
+fn nth(tap: &str, first: &NetConfig, n: u8) -> Result<(String, NetConfig)> {
+    let base = tap.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number: u32 = tap[base.len()..].parse().unwrap_or(0);
+    let mut config = NetConfig { number: first.number + u32::from(n), ..first.clone() };
+    config.mac[5] = config.mac[5].wrapping_add(n);
+    match n {
+        0 => Ok((tap.into(), config)),
+        _ if base.len() == tap.len() => bail!("--more-nics: {tap} has no number to count on from"),
+        n => Ok((format!("{base}{}", number + u32::from(n)), config)),
+    }
+}
+
 /// Makes a log, or goes on with that of the boots before.
 fn log_file(dir: Option<&Path>, name: &str, boot: u32) -> Result<Option<File>> {
     let Some(dir) = dir else { return Ok(None) };
@@ -455,11 +472,14 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     }
     let mut taps = Vec::new();
     if let Some(what) = &options.nic {
-        let (name, config) = nic(what)?;
-        let tap = tap::Tap::open(name)?;
-        let fd = tap.fd();
-        let card = Netvsp::new(config, Box::new(tap));
-        taps.push((host.add("nic0", Box::new(card)), fd));
+        let (name, first) = nic(what)?;
+        for n in 0..=options.more_nics {
+            let (name, config) = nth(name, &first, n)?;
+            let tap = tap::Tap::open(&name)?;
+            let fd = tap.fd();
+            let card = Netvsp::new(config, Box::new(tap));
+            taps.push((host.add(&format!("nic{n}"), Box::new(card)), fd));
+        }
     }
 
     if let Some(ms) = options.pauses {
@@ -546,6 +566,9 @@ mod tests {
         for bad in ["queues=0", "queues=65", "rsc=maybe", "nvsp=3", "mac=1", "mtu=1", "what"] {
             assert!(nic(&format!("tap0,{bad}")).is_err(), "{bad}");
         }
+        let (name, config) = nth("tap0", &config, 3).unwrap();
+        assert_eq!((name.as_str(), config.number, config.mac[5]), ("tap3", 3, 4));
+        assert!(nth("tap", &config, 1).is_err());
         // The last one counts.
         let words = ["hvhost", "--kernel", "k", "--nic", "a", "--nic", "b"];
         assert_eq!(Options::parse_from(words).nic.unwrap(), "b");

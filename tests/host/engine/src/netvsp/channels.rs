@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::lies::Of;
 use super::{
     message, Netvsp, MAX_QUEUES, PRIMARY, SEND_INDIRECTION_TABLE, SEND_RNDIS_PACKET_COMPLETE,
     STATUS_FAIL, STATUS_SUCCESS, SUBCHANNEL,
@@ -160,9 +161,12 @@ impl Netvsp {
         control: bool,
     ) {
         let fields = [SEND_RNDIS_PACKET_COMPLETE, status];
-        self.reply(io, channel, id, &fields);
+        if self.complete_otherwise(io, channel, id, if control { Of::Control } else { Of::Frame }) {
+            return;
+        }
+        self.complete(io, channel, id, &fields);
         if !control && self.faults.take_twice() {
-            self.reply(io, channel, id, &fields);
+            self.complete(io, channel, id, &fields);
             self.count_bad();
         }
     }

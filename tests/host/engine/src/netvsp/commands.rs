@@ -10,9 +10,10 @@
 //! - `grant N`, `offer N`: at most so many sub-channels are granted, or offered, the next time.
 //! - `table E0 ... E15`: sends another table to spread transmission by.
 //! - `vf on SERIAL`, `off`, and more: see [`super::vf`].
+//! - `say ...`, `early ...`, `complete ...`: see [`super::lies`].
 //! - `bad KIND [COUNT]`, `noise SEED COUNT`: see [`super::faults`].
 
-use super::Netvsp;
+use super::{Netvsp, PRIMARY};
 use crate::device::Io;
 
 fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
@@ -50,6 +51,9 @@ impl Netvsp {
                 self.send_table(io, 16, None, &table);
             }
             ["vf", rest @ ..] => text = self.vf(io, rest)?,
+            ["say", rest @ ..] => self.say(rest)?,
+            ["early", what] => self.be_early(what)?,
+            ["complete", of, with, count] => self.mix_up(of, with, number(count)?)?,
             ["bad", kind] => self.bad(io, kind, None)?,
             ["noise", seed, count] => self.noise(io, number(seed)?, number(count)?)?,
             ["bad", kind, count] => self.bad(io, kind, Some(number(count)?))?,
@@ -62,7 +66,7 @@ impl Netvsp {
     /// Tells the guest about the link, if it listens.
     fn indicate(&mut self, io: &mut Io<'_>, indication: Vec<u8>) {
         if self.adapter.is_initialized() {
-            self.session.replies.push_back(indication);
+            self.session.replies.push_back((PRIMARY, indication));
             self.pump(io);
         }
     }

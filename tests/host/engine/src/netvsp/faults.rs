@@ -8,9 +8,10 @@
 //!   the frame (`data-offset`, `data-length`), a frame of four bytes (`frame-short`), wrong place
 //!   of the per-packet information (`info-offset`, `info-length`) or a wrong item in it
 //!   (`item-long`, `item-empty`, `item-offset`); one of several parts without the others
-//!   (`part-first`, `part-middle`);
+//!   (`part-first`, `part-middle`), parts that make more than 64 KiB (`frame-long`); an IP header
+//!   whose checksum is to be computed, and that is longer than its frame (`header-long`);
 //! - ranges that are not in the receive buffer or longer than a section (`range-outside`,
-//!   `range-wraps`, `range-long`), another number of them than there are (`ranges-none`,
+//!   `range-wraps`, `range-long`), or empty and at the end of its memory (`range-end`), another number of them than there are (`ranges-none`,
 //!   `ranges-many`, `ranges-huge`, `ranges-negative`);
 //! - a table for sending with wrong entries, size or place (`table-entry`, `table-huge-entry`,
 //!   `table-count`, `table-offset`);
@@ -19,7 +20,7 @@
 //!
 //! With the next completion or answers to control messages: `completion-twice`; `answer-id` (one
 //! that nobody waits for, and that says no, comes first), `answer-status`, `answer-short`,
-//! `answer-lost`.
+//! `answer-lost`, `answer-again` (once more, on the second channel if there is one).
 //!
 //! As fast as the guest takes them: `link-flood`, 1000 link changes unless the count says other.
 //!
@@ -93,6 +94,7 @@ pub(super) struct Faults {
     answers_failed: u32,
     answers_short: u32,
     answers_lost: u32,
+    answers_again: u32,
     link_changes: u32,
 }
 
@@ -185,6 +187,7 @@ impl Netvsp {
             "answer-status" => Some(&mut self.faults.answers_failed),
             "answer-short" => Some(&mut self.faults.answers_short),
             "answer-lost" => Some(&mut self.faults.answers_lost),
+            "answer-again" => Some(&mut self.faults.answers_again),
             "link-flood" => Some(&mut self.faults.link_changes),
             _ => None,
         };
@@ -216,6 +219,26 @@ impl Netvsp {
             self.count_bad();
         }
         Ok(())
+    }
+
+    /// Parts of a frame that is longer than IP can carry.
+    fn too_long(&mut self, io: &mut Io<'_>, announcement: &[u8]) -> Result<(), String> {
+        const PARTS: usize = 48;
+        const PART: usize = 1400;
+        let parts: Vec<_> = (0..PARTS)
+            .map(|n| {
+                let place = u32::from(n == 0) << 9 | u32::from(n == PARTS - 1) << 10;
+                let mut bytes = self.harmless_of(PPI_ID, 1 | 1 << 8 | place, PART);
+                // The headers are in the first.
+                if n != 0 {
+                    let len = bytes.len();
+                    bytes[len - PART..].fill(0xa5);
+                }
+                bytes
+            })
+            .collect();
+        let parts: Vec<&[u8]> = parts.iter().map(|bytes| &bytes[..]).collect();
+        self.announce_bad(io, &parts, announcement)
     }
 
     /// A message of which some words are others; it may have several parts, or be one.
@@ -287,6 +310,10 @@ impl Netvsp {
         }
         let buffer = self.session.receive.as_ref().ok_or("there is no receive buffer")?;
         let harmless = self.harmless(PPI_CHECKSUM, 0);
+        if kind == "range-end" {
+            let end = buffer.memory(io).ok_or("the receive buffer is gone")?;
+            return self.send_range(io, (0, end), &announcement[..size]);
+        }
         let (whole, section) = (buffer.size(), buffer.section);
         if let Some((count, len, at)) = ranges_of(kind, whole, section, harmless.len() as u32) {
             let receive = self.session.receive.as_mut().ok_or("there is no receive buffer")?;
@@ -310,6 +337,16 @@ impl Netvsp {
                 let first = self.harmless(PPI_ID, ID_FIRST);
                 return self.announce_bad(io, &[&first], &announcement[..size]);
             }
+            "frame-long" => return self.too_long(io, &announcement[..size]),
+            "header-long" => {
+                const IPV4: [u8; 2] = [0x08, 0x00];
+                const LONGEST: u8 = 0x4f;
+                // Right in each segment, and not in what was made of them.
+                let mut bytes = self.harmless_of(PPI_CHECKSUM, 1 << 5 | 1 << 8, 14 + 20);
+                let at = bytes.len() - 22;
+                bytes[at..at + 3].copy_from_slice(&[IPV4[0], IPV4[1], LONGEST]);
+                return self.announce_bad(io, &[&bytes], &announcement[..size]);
+            }
             "part-middle" => {
                 let middle = self.harmless(PPI_ID, ID_FIRST & !(2 << 8));
                 return self.announce_bad(io, &[&middle], &announcement[..size]);
@@ -319,15 +356,33 @@ impl Netvsp {
         Ok(())
     }
 
+    /// Announces one range, whatever is there.
+    fn send_range(
+        &mut self,
+        io: &mut Io<'_>,
+        range: (u32, u32),
+        announcement: &[u8],
+    ) -> Result<(), String> {
+        let receive = self.session.receive.as_mut().ok_or("there is no receive buffer")?;
+        let id = receive.lend(PRIMARY, &[]);
+        io.send_transfer_pages(PRIMARY, id, receive.id, &[range], announcement);
+        Ok(())
+    }
+
     /// A message with a frame that does nothing, and one item of per-packet information.
     fn harmless(&self, kind: u32, value: u32) -> Vec<u8> {
+        self.harmless_of(kind, value, FRAME)
+    }
+
+    /// The same with a frame of so many bytes.
+    fn harmless_of(&self, kind: u32, value: u32, len: usize) -> Vec<u8> {
         let mut head = Head::new();
         head.push(kind, value);
         let mut frame = self.adapter.address().to_vec();
         frame.extend([0x02, 0, 0, 0, 0, 0x77]);
         frame.extend(ETHERTYPE);
-        frame.resize(FRAME, 0);
-        [head.finish(FRAME).bytes(), &frame].concat()
+        frame.resize(len, 0);
+        [head.finish(len).bytes(), &frame].concat()
     }
 
     /// Puts messages into sections and announces them with one packet.
@@ -351,14 +406,15 @@ impl Netvsp {
     }
 
     /// Changes answers to control messages if that was asked for.
-    pub(super) fn spoil(&mut self, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    pub(super) fn spoil(&mut self, answers: Vec<Vec<u8>>) -> Vec<(usize, Vec<u8>)> {
         const SHORT: u32 = 12;
         const FAILURE: [u8; 4] = 0xc000_0001u32.to_le_bytes();
+        let second = (self.channels().end - 1).min(PRIMARY + 1);
         let mut out = Vec::new();
         for mut answer in answers {
             // Type, length, id, status; indications have no id.
             let Some(id) = u32_at(&answer, 8).filter(|_| rndis::is_answer(&answer)) else {
-                out.push(answer);
+                out.push((PRIMARY, answer));
                 continue;
             };
             let faults = &mut self.faults;
@@ -373,7 +429,7 @@ impl Netvsp {
                 if let Some(status) = other.get_mut(12..16) {
                     status.copy_from_slice(&FAILURE);
                 }
-                out.push(other);
+                out.push((PRIMARY, other));
                 happened += 1;
             }
             if take(&mut faults.answers_failed) {
@@ -387,8 +443,12 @@ impl Netvsp {
                 answer[4..8].copy_from_slice(&SHORT.to_le_bytes());
                 happened += 1;
             }
+            if take(&mut faults.answers_again) {
+                out.push((second, answer.clone()));
+                happened += 1;
+            }
             self.counters.add(Counter::Bad, happened);
-            out.push(answer);
+            out.push((PRIMARY, answer));
         }
         out
     }
@@ -403,7 +463,7 @@ impl Netvsp {
             self.faults.link_changes -= 1;
             // The last one says how it is.
             let up = self.faults.link_changes.is_multiple_of(2) == self.adapter.is_link_up();
-            self.session.replies.push_back(rndis::link_indication(up));
+            self.session.replies.push_back((PRIMARY, rndis::link_indication(up)));
             self.count_bad();
             self.pump(io);
         }

@@ -124,6 +124,11 @@ impl ReceiveBuffer {
         Ok((if whole { self.section } else { len }, at))
     }
 
+    /// Bytes of the memory, which need not be a multiple of a section.
+    pub fn memory(&self, io: &Io<'_>) -> Option<u32> {
+        Some(io.gpadl(PRIMARY, self.gpadl)?.len)
+    }
+
     /// Bytes of all sections together.
     pub fn size(&self) -> u32 {
         self.section * self.count
@@ -176,6 +181,7 @@ impl Netvsp {
             revoked: false,
         });
         let (first, end) = (0, section * count);
+        let (section, count) = self.lies.sections.unwrap_or((section, count));
         let fields = [SEND_RECEIVE_BUFFER_COMPLETE, STATUS_SUCCESS, 1, first, section, count, end];
         self.reply(io, PRIMARY, id, &fields);
         Ok(())
@@ -200,6 +206,9 @@ impl Netvsp {
         }
         let failed = status != Some(STATUS_SUCCESS);
         self.counters.add(Counter::RxGuestFailed, failed.into());
+        if self.lies.was_early(id) {
+            return Ok(());
+        }
         let receive = self.session.receive.as_mut();
         let given = receive.and_then(|receive| receive.give_back(channel, id));
         given.ok_or_else(|| {
@@ -246,9 +255,10 @@ impl Netvsp {
         };
         while !self.session.replies.is_empty() {
             let Some(section) = receive.free.pop() else { break };
-            let reply = self.session.replies.pop_front().unwrap_or_default();
+            let (channel, reply) = self.session.replies.pop_front().unwrap_or_default();
+            let channel = if io.is_open(channel) { channel } else { PRIMARY };
             let range = receive.fill(io, section, [&reply, &[]], self.config.whole_sections)?;
-            let id = receive.lend(PRIMARY, &[section]);
+            let id = receive.lend(channel, &[section]);
             let set = receive.id;
             let size = if self.session.version >= version::V61 {
                 super::MESSAGE
@@ -256,7 +266,7 @@ impl Netvsp {
                 super::OLD_MESSAGE
             };
             let announcement = message(&[SEND_RNDIS_PACKET, CONTROL, NO_SECTION, 0]);
-            io.send_transfer_pages(PRIMARY, id, set, &[range], &announcement[..size]);
+            io.send_transfer_pages(channel, id, set, &[range], &announcement[..size]);
         }
         Ok(())
     }

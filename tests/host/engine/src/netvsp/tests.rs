@@ -14,6 +14,7 @@ mod channels;
 mod faults;
 mod frames;
 mod handshake;
+mod lies;
 mod receive;
 mod transmit;
 mod vf;

@@ -158,6 +158,8 @@ impl Netvsp {
             self.session.send = Some(SendBuffer { id: buffer, gpadl, section, sections });
         }
         let status = if good { STATUS_SUCCESS } else { STATUS_FAIL };
+        self.answer_early(io);
+        let section = self.lies.send_section.unwrap_or(section);
         self.reply(io, PRIMARY, id, &[SEND_SEND_BUFFER_COMPLETE, status, section]);
         Ok(())
     }

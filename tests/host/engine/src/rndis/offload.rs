@@ -104,8 +104,8 @@ fn has_udp(version: u32) -> bool {
     version >= version::V5
 }
 
-/// `NDIS_OFFLOAD`: what the adapter can do.
-pub(super) fn capabilities(version: u32, rsc: bool) -> Vec<u8> {
+/// `NDIS_OFFLOAD`: what the adapter can do, and that it segments frames of another length if so.
+pub(super) fn capabilities(version: u32, rsc: bool, lso: Option<u32>) -> Vec<u8> {
     const TYPE_OFFLOAD: u8 = 0xa7;
     const ENCAPSULATION_802_3: u32 = 2;
     const IP4_TCP: u32 = 0x100 | 0x10 | 0x4 | 0x1;
@@ -129,7 +129,8 @@ pub(super) fn capabilities(version: u32, rsc: bool) -> Vec<u8> {
     let e = ENCAPSULATION_802_3;
     let mut fields = [0; WORDS];
     fields[..8].copy_from_slice(&[e, ip4, e, ip4, e, ip6, e, ip6]);
-    let large = [e, LSO_MAX, MIN_SEGMENTS, e, LSO_MAX, MIN_SEGMENTS, LSO_IP6_OPTIONS];
+    let longest = lso.unwrap_or(LSO_MAX);
+    let large = [e, longest, MIN_SEGMENTS, e, longest, MIN_SEGMENTS, LSO_IP6_OPTIONS];
     fields[LSO_V2..LSO_V2 + large.len()].copy_from_slice(&large);
     fields[RSC] = if rsc { RSC_IP4_IP6 } else { 0 };
     let [a, b] = size.to_le_bytes();

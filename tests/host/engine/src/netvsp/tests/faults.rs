@@ -93,7 +93,15 @@ fn bad_packets_are_sent_as_asked() {
     assert_eq!(guest.bench.guest_recv().unwrap().kind, PacketKind::Completion);
     guest.bench.command(&["bad", "part-first", "2"]).unwrap();
     assert_eq!(guest.received().len(), 2);
-    assert_eq!(guest.count("bad"), 13);
+    bad(&mut guest, "frame-long");
+    assert!(guest.received().iter().map(|part| part.frame().len()).sum::<usize>() > 65553);
+    bad(&mut guest, "header-long");
+    assert_eq!(guest.one().frame()[12..15], [8, 0, 0x4f]);
+    bad(&mut guest, "range-end");
+    let sent = guest.bench.guest_recv().unwrap();
+    assert_eq!((sent.ranges[0].len, sent.ranges[0].offset), (0, RECEIVE_BUFFER as u32));
+    guest.complete(sent.transaction_id);
+    assert_eq!(guest.count("bad"), 16);
     assert!(guest.bench.command(&["bad", "manners"]).is_err());
     assert!(!guest.bench.dead());
     let mut early = Guest::opened(NetConfig::default());
