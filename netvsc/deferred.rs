@@ -5,10 +5,10 @@
 
 use crate::{
     attach,
+    functions,
     link,
     nic::Nic,
-    queues,
-    vf, //
+    queues, //
 };
 use kernel::{
     impl_has_work,
@@ -185,7 +185,7 @@ impl WorkItem<VF> for Deferred {
 
     fn run(this: Arc<Self>) {
         if let Some(dev) = this.dev() {
-            vf::settle(&dev);
+            functions::settle(&dev);
         }
     }
 }

@@ -8,14 +8,14 @@ use crate::{
         Config, //
     },
     deferred::Deferred,
+    functions,
     nic::{
         max_queues,
         Nic, //
     },
     nvsp::Version,
     parameters,
-    queues,
-    vf, //
+    queues, //
 };
 use kernel::{
     dev_err,
@@ -112,7 +112,7 @@ impl Data {
             .inspect_err(|error| dev_err!(parent, "Unable to register netdev: {:?}\n", error))?;
         this.deferred.begin(this.dev.clone());
         queues::changed(&this.dev, &mut rtnl);
-        vf::begin(&this.dev, &mut rtnl)?;
+        functions::begin(&this.dev, &mut rtnl)?;
         drop(rtnl);
         // What was noticed before somebody could do something about it.
         this.deferred.link_changed();
@@ -126,7 +126,7 @@ impl Data {
             let mut rtnl = rtnl::lock();
 
             *self.dev.removed.get_mut(&mut rtnl) = true;
-            vf::end(&self.dev, &mut rtnl);
+            functions::end(&self.dev, &mut rtnl);
         }
         self.deferred.end();
         attach::detach(&self.dev, &mut rtnl::lock());

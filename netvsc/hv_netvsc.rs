@@ -15,6 +15,7 @@ mod control;
 mod deferred;
 mod driver;
 mod ethtool;
+mod functions;
 mod info;
 mod lent;
 mod link;
@@ -33,13 +34,13 @@ mod vf;
 mod xdp;
 
 use driver::Driver;
+use functions::Functions;
 use kernel::{
     driver::Registration,
     net::Watch,
     prelude::*,
     vmbus::Adapter, //
 };
-use vf::Functions;
 
 /// The module.
 #[pin_data]

@@ -81,6 +81,8 @@ pub(crate) type Session = vmbus::Session<Waker>;
 pub(crate) enum Pending {
     /// An NVSP question.
     Exchange(u32),
+    /// One for a path of frames.
+    Switch(u32),
     /// An RNDIS message of the control kind, and the memory that it is in.
     Control { slot: Slot, id: u32 },
     /// Frames.
@@ -314,6 +316,7 @@ fn work(
                         done.frame(attached, frame, budget);
                     }
                     Pending::Exchange(number) => exchanged(attached, number, payload),
+                    Pending::Switch(path) => vf::answered(dev, attached, path),
                     Pending::Control { slot, id } => delivered(attached, slot, id, payload),
                 }
             }

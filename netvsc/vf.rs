@@ -5,21 +5,22 @@
 //! Its network device becomes the lower one of ours: users see one interface, and its frames go by
 //! whichever path is better. The host says which function is ours, and is told which path frames go
 //! by; as long as it has not confirmed that, and always when the function is not up, they go by the
-//! channel. Nothing here waits for a function that the host has promised.
+//! channel. Nothing here waits for a function that the host has promised, nor for its word that
+//! frames go by one; only a function that is about to go waits until they do not any more.
+//!
+//! How functions are found is in [`crate::functions`].
 //!
 //! C source: [`drivers/net/hyperv/netvsc_drv.c`](srctree/drivers/net/hyperv/netvsc_drv.c)
 
 use crate::{
     attached::Attached,
     nic::Nic,
-    nvsp::Message, //
+    nvsp::Message,
+    queue::Pending,
+    trace, //
 };
-use core::ptr;
 use kernel::{
-    alloc::{
-        KVVec,
-        KVec, //
-    },
+    alloc::KVVec,
     cpu::{
         self,
         CpuId, //
@@ -40,42 +41,67 @@ use kernel::{
         },
         xdp::Program,
         Device,
-        Event,
         Features,
         FrameToSend,
         Interface,
         LowerRef,
         MacAddress,
         Transmit,
-        Upper,
-        Watcher, //
+        Upper, //
     },
     prelude::*,
     sync::{
         aref::ARef,
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         rcu, //
     },
     time::{
-        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
     }, //
 };
 
-/// How long users may do something with a new function, as rename it, before it is brought up.
-const TAKEOVER: Delta = Delta::from_millis(100);
+/// How long the host may take to change the path. It can be slow.
+const PATIENCE: Delta = Delta::from_secs(60);
 
-/// How long the host may take to change the path. Frames have one meanwhile, so that giving up costs
-/// little.
-const PATIENCE: Delta = Delta::from_secs(10);
+/// A question is not repeated before.
+const REPEAT: Delta = Delta::from_secs(1);
 
-/// All cards that are set up.
-static CARDS: rtnl::Cell<KVec<ARef<Device<Nic>>>> = rtnl::Cell::new(KVec::new());
+/// How often it is looked whether it has.
+const SLICE: Delta = Delta::from_millis(200);
+
+/// Which path the host was asked for last, and whether it has confirmed that; above these bits is a
+/// number that tells questions apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Path(u32);
+
+impl Path {
+    const CONFIRMED: u32 = 1;
+    const TO_VF: u32 = 2;
+    const ACTIVE: u32 = Self::CONFIRMED | Self::TO_VF;
+    const NUMBER: u32 = 4;
+
+    fn next(self, bits: u32) -> Self {
+        Self((self.0 & !Self::ACTIVE).wrapping_add(Self::NUMBER) | bits)
+    }
+
+    fn is_to_vf(self) -> bool {
+        self.0 & Self::TO_VF != 0
+    }
+
+    fn is_confirmed(self) -> bool {
+        self.0 & Self::CONFIRMED != 0
+    }
+
+    fn is_active(self) -> bool {
+        self.0 & Self::ACTIVE == Self::ACTIVE
+    }
+}
 
 /// What is counted for each processor; on a cache line of its own.
 #[derive(Default)]
@@ -89,26 +115,39 @@ pub(crate) struct Stats {
 }
 
 /// A function that was joined.
-struct Joined {
-    since: Instant<Monotonic>,
+pub(crate) struct Joined {
+    pub(crate) since: Instant<Monotonic>,
     /// It was given the settings of the card.
-    ready: bool,
+    pub(crate) ready: bool,
     /// The card has asked for all frames, or for all that are for a group.
-    promiscuous: bool,
-    all_multicast: bool,
+    pub(crate) promiscuous: bool,
+    pub(crate) all_multicast: bool,
+}
+
+impl Joined {
+    pub(crate) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            ready: false,
+            promiscuous: false,
+            all_multicast: false,
+        }
+    }
 }
 
 /// What the card knows of its function.
 pub(crate) struct Vf {
     /// What the host has said last: whether there is one, and its serial number.
     association: Atomic<u64>,
-    /// The host has confirmed that frames go by the function.
-    active: Atomic<bool>,
-    /// What the host was asked for last: it may have done that without confirming it in time.
-    asked: Atomic<bool>,
-    joined: rtnl::Cell<Option<Joined>>,
+    /// A [`Path`].
+    path: Atomic<u32>,
+    /// Since when the host is asked for the function's path, and the question.
+    asking: rtnl::Cell<Option<(Path, Instant<Monotonic>)>>,
+    /// The answer that users were told of last.
+    told: rtnl::Cell<Path>,
+    pub(crate) joined: rtnl::Cell<Option<Joined>>,
     /// A function that is to come to the card's network namespace.
-    coming: rtnl::Cell<Option<ARef<Interface>>>,
+    pub(crate) coming: rtnl::Cell<Option<ARef<Interface>>>,
     /// Bytes of frames that the card segments itself, at most.
     own_tso: rtnl::Cell<u32>,
     /// By processor.
@@ -126,8 +165,9 @@ impl Vf {
         }
         Ok(Self {
             association: Atomic::new(0),
-            active: Atomic::new(false),
-            asked: Atomic::new(false),
+            path: Atomic::new(Path::CONFIRMED),
+            asking: rtnl::Cell::new(None),
+            told: rtnl::Cell::new(Path(0)),
             joined: rtnl::Cell::new(None),
             coming: rtnl::Cell::new(None),
             own_tso: rtnl::Cell::new(0),
@@ -138,13 +178,23 @@ impl Vf {
     /// Whether frames go by the function, if it is up.
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Relaxed)
+        self.path().is_active()
+    }
+
+    #[inline]
+    fn path(&self) -> Path {
+        Path(self.path.load(Relaxed))
+    }
+
+    /// Which function the host says that it is.
+    pub(crate) fn is(&self, serial: u32) -> bool {
+        self.association.load(Relaxed) == ALLOCATED | u64::from(serial)
     }
 
     /// A host to which a new channel is opened, or that has none any more, knows of no other path.
     pub(crate) fn reset_path(&self) {
-        self.active.store(false, Relaxed);
-        self.asked.store(false, Relaxed);
+        self.path
+            .store(self.path().next(Path::CONFIRMED).0, Relaxed);
     }
 
     pub(crate) fn set_own_tso(&self, rtnl: &mut Rtnl, bytes: u32) {
@@ -238,200 +288,8 @@ pub(crate) fn associated(dev: &Device<Nic>, allocated: bool, serial: u32) {
     dev.deferred.vf_changed();
 }
 
-/// Finds the card that a device is the function of.
-fn card_for(vf: &Interface, rtnl: &Rtnl) -> Option<ARef<Device<Nic>>> {
-    let (now, permanent) = vf.addresses(rtnl)?;
-    let serial = match vf.pci_slot(rtnl) {
-        Ok(serial) => serial,
-        Err(ENODEV) => return None,
-        Err(ENXIO) => {
-            pr_notice!("{}: no PCI slot information\n", vf.name(rtnl));
-            return None;
-        }
-        Err(_) => {
-            pr_notice!("{}: Invalid vf serial\n", vf.name(rtnl));
-            return None;
-        }
-    };
-    let cards = CARDS.get(rtnl);
-    let by_slot = cards.iter().find(|card| {
-        card.vf.association.load(Relaxed) == ALLOCATED | u64::from(serial)
-            && card.addresses(rtnl).1 == permanent
-    });
-    // The host may not have said anything yet. Nobody but it gives a function this address; the
-    // permanent one is not known before the device is registered.
-    let found = by_slot.or_else(|| {
-        cards.iter().find(|card| {
-            let address = card.addresses(rtnl).1;
-
-            address == permanent || address == now
-        })
-    });
-
-    if found.is_none() {
-        pr_notice!(
-            "{}: no netdev found for vf serial:{}\n",
-            vf.name(rtnl),
-            serial
-        );
-    }
-    found.cloned()
-}
-
-/// The card that has this device as its function.
-#[inline(never)]
-fn card_of(vf: &Interface, rtnl: &Rtnl) -> Option<ARef<Device<Nic>>> {
-    CARDS
-        .get(rtnl)
-        .iter()
-        .find(|card| card.lower_ref(rtnl).is_some_and(|lower| lower.is_same(vf)))
-        .cloned()
-}
-
-/// Sees functions come and go.
-pub(crate) struct Functions;
-
-impl Watcher for Functions {
-    fn event(vf: &Interface, event: Event, rtnl: &mut Rtnl) {
-        let own = CARDS.get(rtnl).iter().find(|card| vf.is(&***card)).cloned();
-
-        if let Some(own) = own {
-            // It may have come to another network namespace, and its function follows it. Not here,
-            // where others do something with the list of devices.
-            if event == Event::Register {
-                own.deferred.vf_changed();
-            }
-            return;
-        }
-        match event {
-            Event::PostInit => {
-                if card_for(vf, rtnl).is_some() {
-                    vf.mark_slave(rtnl);
-                }
-            }
-            Event::Register => {
-                if let Some(dev) = card_for(vf, rtnl) {
-                    registered(&dev, vf, rtnl);
-                }
-            }
-            Event::Unregister => unregistered(vf, rtnl),
-            Event::Up | Event::Down | Event::Change => {
-                if let Some(dev) = card_of(vf, rtnl) {
-                    follow(&dev, rtnl, vf, vf.is_running());
-                }
-            }
-            Event::GoingDown => {
-                if let Some(dev) = card_of(vf, rtnl) {
-                    follow(&dev, rtnl, vf, false);
-                }
-            }
-        }
-    }
-}
-
-/// The function of a card is there. Returns whether it is the card's now.
-fn registered(dev: &ARef<Device<Nic>>, vf: &Interface, rtnl: &mut Rtnl) -> bool {
-    if dev.attached(rtnl).is_err() || dev.lower_ref(rtnl).is_some() {
-        return false;
-    }
-    if !dev.is_near(rtnl, vf) {
-        *dev.vf.coming.get_mut(rtnl) = Some(vf.into());
-        dev.deferred.vf_changed();
-        return false;
-    }
-    dev_info!(dev.hv(), "VF registering: {}\n", vf.name(rtnl));
-    if let Err(error) = dev.join(rtnl, vf) {
-        dev_err!(
-            dev.hv(),
-            "{}: can not join {} (err = {:?})\n",
-            vf.name(rtnl),
-            dev.name(rtnl),
-            error
-        );
-        return false;
-    }
-    *dev.vf.joined.get_mut(rtnl) = Some(Joined {
-        since: Instant::now(),
-        ready: false,
-        promiscuous: false,
-        all_multicast: false,
-    });
-    dev_info!(
-        dev.hv(),
-        "{}: joined to {}\n",
-        vf.name(rtnl),
-        dev.name(rtnl)
-    );
-    dev.deferred.vf_changed();
-    true
-}
-
-fn unregistered(vf: &Interface, rtnl: &mut Rtnl) {
-    let waiting = CARDS.get(rtnl).iter().find(|card| {
-        let coming = card.vf.coming.get(rtnl).as_ref();
-
-        coming.is_some_and(|coming| coming.is_same(vf))
-    });
-    if let Some(dev) = waiting.cloned() {
-        *dev.vf.coming.get_mut(rtnl) = None;
-    }
-    if let Some(dev) = card_of(vf, rtnl) {
-        leave(&dev, rtnl);
-    }
-}
-
-/// Lets the function go.
-fn leave(dev: &Device<Nic>, rtnl: &mut Rtnl) {
-    let Some(vf) = dev.lower_ref(rtnl) else {
-        return;
-    };
-
-    dev_info!(dev.hv(), "VF unregistering: {}\n", vf.name(rtnl));
-    // If it was not brought down before.
-    follow(dev, rtnl, &vf, false);
-    if let Some(joined) = dev.vf.joined.get_mut(rtnl).take() {
-        if joined.promiscuous {
-            let _ = vf.set_promiscuous(rtnl, false);
-        }
-        if joined.all_multicast {
-            let _ = vf.set_all_multicast(rtnl, false);
-        }
-    }
-    drop(dev.leave(rtnl));
-}
-
-/// The card is registered: its function may be there already.
-pub(crate) fn begin(dev: &ARef<Device<Nic>>, rtnl: &mut Rtnl) -> Result {
-    CARDS.get_mut(rtnl).push(dev.clone(), GFP_KERNEL)?;
-
-    let own = |vf: &Interface| card_for(vf, rtnl).is_some_and(|card| ptr::eq(&*card, &**dev));
-    let Some(vf) = dev.find_near(rtnl, |vf| !vf.is(&**dev) && own(vf)) else {
-        return Ok(());
-    };
-    vf.mark_slave(rtnl);
-    if registered(dev, &vf, rtnl) {
-        set_up(dev, rtnl, &vf);
-    }
-    Ok(())
-}
-
-/// The card goes.
-pub(crate) fn end(dev: &Device<Nic>, rtnl: &mut Rtnl) {
-    let cards = CARDS.get_mut(rtnl);
-    let at = cards.iter().position(|card| ptr::eq(&**card, dev));
-    let card = at.and_then(|at| cards.remove(at).ok());
-
-    // Nobody drops a static when the module goes.
-    if cards.is_empty() {
-        *cards = KVec::new();
-    }
-    *dev.vf.coming.get_mut(rtnl) = None;
-    leave(dev, rtnl);
-    drop(card);
-}
-
 /// Gives a function the settings of its card, and brings it up if that is.
-fn set_up(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
+pub(crate) fn set_up(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
     match dev.vf.joined.get_mut(rtnl) {
         Some(joined) if !joined.ready => joined.ready = true,
         _ => return,
@@ -466,7 +324,7 @@ fn set_up(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
 }
 
 /// Has the function receive what the card is to receive.
-fn follow_rx_mode(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
+pub(crate) fn follow_rx_mode(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
     let mode = dev.rx_flags(rtnl);
     let Some(joined) = dev.vf.joined.get_mut(rtnl).as_mut() else {
         return;
@@ -484,74 +342,22 @@ fn follow_rx_mode(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
     dev.sync_lower_addresses(rtnl);
 }
 
-/// Does what is to be done about the function, outside of the stack's own changes. Process context,
-/// sleeps.
-pub(crate) fn settle(dev: &ARef<Device<Nic>>) {
-    loop {
-        // Not with RTNL while this sleeps.
-        let rest = settle_now(dev, &mut rtnl::lock());
-
-        match rest {
-            Some(rest) => fsleep(rest),
-            None => return,
-        }
-    }
-}
-
-/// Returns how long to wait for the rest.
-fn settle_now(dev: &ARef<Device<Nic>>, rtnl: &mut Rtnl) -> Option<Delta> {
-    if *dev.removed.get(rtnl) {
-        return None;
-    }
-    if let Some(vf) = dev.vf.coming.get_mut(rtnl).take() {
-        // It joins when it is registered there.
-        come(dev, rtnl, &vf);
-    }
-    let mut vf = dev.lower_ref(rtnl)?;
-    if !dev.is_near(rtnl, &vf) {
-        come(dev, rtnl, &vf);
-        vf = dev.lower_ref(rtnl)?;
-    }
-    let joined = dev.vf.joined.get(rtnl).as_ref()?;
-    if !joined.ready {
-        let passed = joined.since.elapsed();
-
-        if passed < TAKEOVER {
-            return Some(TAKEOVER - passed);
-        }
-        set_up(dev, rtnl, &vf);
-    }
-    follow_rx_mode(dev, rtnl, &vf);
-    follow(dev, rtnl, &vf, vf.is_running());
-    None
-}
-
-/// Moves a function to the network namespace of its card.
-fn come(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) {
-    match vf.move_to_namespace(rtnl, dev) {
-        Ok(()) => dev_info!(
-            dev.hv(),
-            "{}: Moved VF to namespace with: {}\n",
-            vf.name(rtnl),
-            dev.name(rtnl)
-        ),
-        Err(error) => dev_err!(
-            dev.hv(),
-            "{}: Cannot move to same namespace as {}: {:?}\n",
-            vf.name(rtnl),
-            dev.name(rtnl),
-            error
-        ),
-    }
-}
-
 /// Has frames go by the function if it is up, and else by the channel.
-fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
+pub(crate) fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
+    change(dev, rtnl, vf, up);
+    if up {
+        // Whether it is done is looked at later.
+        dev.deferred.vf_changed();
+    }
+}
+
+fn change(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
     let Some(attached) = dev.attached.get() else {
         return;
     };
+    let path = dev.vf.path();
 
-    if dev.vf.is_active() == up && dev.vf.asked.load(Relaxed) == up {
+    if path.is_confirmed() && path.is_to_vf() == up {
         return;
     }
     if up && !dev.vf.is_allocated() {
@@ -561,49 +367,125 @@ fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
         }
         return;
     }
-    let way = if up { "to" } else { "from" };
-    match switch(dev, &attached, up) {
-        Ok(()) => {
-            let tso = if up {
-                vf.tso_max_size(rtnl)
-            } else {
-                *dev.vf.own_tso.get(rtnl)
-            };
+    if up {
+        let asked = *dev.vf.asking.get(rtnl);
 
-            dev.set_tso_max_size(rtnl, tso);
-            dev_info!(
-                dev.hv(),
-                "{}: Data path switched {} VF: {}\n",
-                dev.name(rtnl),
-                way,
-                vf.name(rtnl)
-            );
+        if asked.is_some_and(|(asked, since)| asked == path && since.elapsed() < REPEAT) {
+            return;
         }
-        Err(error) => dev_err!(
-            dev.hv(),
-            "{}: Data path failed to switch {} VF: {}, err: {:?}\n",
-            dev.name(rtnl),
-            way,
-            vf.name(rtnl),
-            error
-        ),
+        match ask(dev, &attached, true) {
+            Ok(path) => *dev.vf.asking.get_mut(rtnl) = Some((path, Instant::now())),
+            Err(error) if error == EAGAIN => {}
+            Err(error) => failed(dev, rtnl, vf, "to", error),
+        }
+        return;
+    }
+    *dev.vf.asking.get_mut(rtnl) = None;
+    match back(dev, &attached) {
+        Ok(()) => {
+            let tso = *dev.vf.own_tso.get(rtnl);
+
+            switched(dev, rtnl, vf, "from", tso);
+        }
+        Err(error) => failed(dev, rtnl, vf, "from", error),
     }
 }
 
-/// Tells the host, which confirms it.
-fn switch(dev: &Device<Nic>, attached: &Attached, to_vf: bool) -> Result {
-    if !to_vf {
-        // The function is about to go.
-        dev.vf.active.store(false, Relaxed);
+/// What is to be done about the path when nothing changes. Returns how long to wait for the rest.
+pub(crate) fn settle(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) -> Option<Delta> {
+    let path = dev.vf.path();
+
+    if path.is_active() {
+        if *dev.vf.told.get(rtnl) != path {
+            let tso = vf.tso_max_size(rtnl);
+
+            *dev.vf.told.get_mut(rtnl) = path;
+            switched(dev, rtnl, vf, "to", tso);
+        }
+        *dev.vf.asking.get_mut(rtnl) = None;
+        change(dev, rtnl, vf, vf.is_running());
+        return None;
     }
-    dev.vf.asked.store(to_vf, Relaxed);
-    attached.answers.exchange_within(
-        attached.primary()?,
-        &Message::switch_data_path(to_vf),
-        PATIENCE,
-    )?;
-    dev.vf.active.store(to_vf, Relaxed);
-    Ok(())
+    match *dev.vf.asking.get(rtnl) {
+        Some((asked, since)) if asked == path && vf.is_running() => {
+            if since.elapsed() < PATIENCE {
+                return Some(SLICE);
+            }
+            // The next reason to look at the function asks again.
+            *dev.vf.asking.get_mut(rtnl) = None;
+            failed(dev, rtnl, vf, "to", ETIMEDOUT);
+            None
+        }
+        _ => {
+            change(dev, rtnl, vf, vf.is_running());
+            let asks = vf.is_running() && dev.vf.is_allocated() && dev.attached.get().is_some();
+
+            (asks && !dev.vf.is_active()).then_some(SLICE)
+        }
+    }
+}
+
+fn switched(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, way: &str, tso: u32) {
+    dev.set_tso_max_size(rtnl, tso);
+    dev_info!(
+        dev.hv(),
+        "{}: Data path switched {} VF: {}\n",
+        dev.name(rtnl),
+        way,
+        vf.name(rtnl)
+    );
+}
+
+fn failed(dev: &Device<Nic>, rtnl: &Rtnl, vf: &Interface, way: &str, error: Error) {
+    dev_err!(
+        dev.hv(),
+        "{}: Data path failed to switch {} VF: {}, err: {:?}\n",
+        dev.name(rtnl),
+        way,
+        vf.name(rtnl),
+        error
+    );
+}
+
+/// Asks the host for a path. Under RTNL. [`EAGAIN`] if there is no room.
+fn ask(dev: &Device<Nic>, attached: &Attached, to_vf: bool) -> Result<Path> {
+    let session = attached.primary()?;
+    let message = Message::switch_data_path(to_vf);
+    let path = dev.vf.path().next(if to_vf { Path::TO_VF } else { 0 });
+
+    // Before the host can answer. If it has no room it is on the channel's path, as frames are.
+    dev.vf.path.store(path.0, Relaxed);
+    trace::nvsp_send(session, &message);
+    match session
+        .writer()
+        .request(message.bytes(), Pending::Switch(path.0))
+    {
+        Ok(()) => Ok(path),
+        Err((error, _)) => Err(error),
+    }
+}
+
+/// Has the host send by the channel again, and waits until it does: the function is about to go.
+fn back(dev: &Device<Nic>, attached: &Attached) -> Result {
+    let session = attached.primary()?;
+    let mut asked = Err(EAGAIN);
+
+    session.wait(PATIENCE, || {
+        asked = ask(dev, attached, false);
+        !matches!(asked, Err(error) if error == EAGAIN)
+    })?;
+    asked?;
+    session.wait(PATIENCE, || dev.vf.path().is_confirmed())
+}
+
+/// The host has answered a question for a path. The poll function.
+#[cold]
+pub(crate) fn answered(dev: &Device<Nic>, attached: &Attached, path: u32) {
+    // Old ones are late.
+    let _ = dev.vf.path.cmpxchg(path, path | Path::CONFIRMED, Full);
+
+    attached.notify();
+    dev.deferred.vf_changed();
 }
 
 /// The card was brought up, and its function is too.

@@ -13,6 +13,7 @@
 . /hv/vf.sh
 need_net
 vf_begin
+says() { dmesg | grep -q "$1"; }
 noise 4
 # Frames may still come and go between two looks.
 same_figures() {
@@ -23,7 +24,7 @@ for round in $(rounds 3); do
 	vf_plug $((6 + round))
 	within 10 vf_path vf || fail "the path is not switched: $(dmesg | tail -n 5)"
 	[ "$(counter nic0.to_vf)" = $((sent + 1)) ] || fail "the host was told more than once"
-	dmesg | grep -q 'Data path switched to VF: vf0' || fail "the log does not say so"
+	within 5 says 'Data path switched to VF: vf0' || fail "the log does not say so"
 	[ "$(basename "$(readlink /sys/class/net/vf0/master)")" = eth0 ] || fail "vf0 is not enslaved"
 	[ $(($(cat /sys/class/net/vf0/flags) & 0x800)) != 0 ] || fail "vf0 is no slave"
 	[ -z "$(/tools/ip -6 addr show dev vf0)" ] || fail "vf0 has an address of its own"
