@@ -37,6 +37,7 @@ use kernel::{
         },
         Device, //
     },
+    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
@@ -47,6 +48,7 @@ use kernel::{
             Release, //
         },
         Arc,
+        Mutex,
         SetOnce, //
     },
     vmbus::{
@@ -104,6 +106,11 @@ pub(crate) struct Attached {
     /// no bound device.
     prepared: KVec<Arc<Napi<Queue>>>,
     opened: Atomic<u32>,
+    /// Sub-channels are offered at the same time, and opened one after another.
+    #[pin]
+    opening: Mutex<()>,
+    /// Sub-channels that were offered and could not be opened.
+    failed: Atomic<u32>,
     /// Sub-channels that the host has granted.
     granted: Atomic<u32>,
     #[pin]
@@ -153,6 +160,8 @@ impl Attached {
                 queues: places,
                 prepared,
                 opened: Atomic::new(0),
+                opening <- new_mutex!((), "hv_netvsc::Attached::opening"),
+                failed: Atomic::new(0),
                 granted: Atomic::new(0),
                 answers <- answers,
                 receive: SetOnce::new(),
@@ -180,19 +189,22 @@ impl Attached {
 
     /// Opens a sub-channel that the host has just offered, if it was asked for.
     pub(crate) fn open_sub_channel(&self, dev: &Device<Nic>, offer: SubChannel<'_>) {
+        let _opening = self.opening.lock();
         let opened = self.opened.load(Acquire);
 
-        if opened == 0 || opened > self.granted.load(Acquire) {
+        if opened == 0 || opened + self.failed.load(Relaxed) > self.granted.load(Acquire) {
             return;
         }
         // CAST: Less than the number of queues, or there is none of this number.
         let result = self.open(opened as u16, |sizes, waker| {
             offer.open(sizes, REQUESTS, Ok::<_, Error>(waker))
         });
-        match result {
-            Ok(_) => dev.deferred.queues_changed(),
-            Err(error) => dev_notice!(dev.hv(), "sub channel open failed: {:?}\n", error),
+        if let Err(error) = result {
+            self.failed.fetch_add(1, Release);
+            dev_notice!(dev.hv(), "sub channel open failed: {:?}\n", error);
         }
+        // Also without it those that there are may be all that there will be.
+        dev.deferred.queues_changed();
         self.notify();
     }
 
@@ -247,7 +259,8 @@ impl Attached {
 
     /// How many queues there will be.
     pub(crate) fn promised(&self) -> u32 {
-        self.granted.load(Acquire) + 1
+        // Each of them was granted, unless that was taken back.
+        (self.granted.load(Acquire) + 1).saturating_sub(self.failed.load(Acquire))
     }
 
     /// The session of the first channel, on which the host is asked.
