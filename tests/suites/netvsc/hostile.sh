@@ -4,7 +4,7 @@
 # rust: hv_netvsc
 # timeout: 60
 # soak: 5
-# each: length-short+length-long+data-offset+data-length info-offset+info-length+type+type-short range-outside+range-wraps+range-long ranges-none+ranges-many+ranges-huge+ranges-negative type-in-buffer+completion-unknown+completion-empty+completion-twice part-first+part-middle
+# each: length-short+length-long+data-offset+data-length info-offset+info-length+type+type-short range-outside+range-wraps+range-long+range-end ranges-none+ranges-many+ranges-huge+ranges-negative type-in-buffer+completion-unknown+completion-empty+completion-twice part-first+part-middle
 # breaks-with: netvsc/receive.rs: the place of a frame in its message is not checked (seen)
 #
 # The host sends packets that break the protocol: they are dropped, and the rest of the

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# vcpus: 4
+# rust: hv_netvsc
+# timeout: 120
+# boot: own
+# host: --nic tap0,queues=4
+# tools: ethtool iperf3
+# xfail-c: X5 no end after|killed|crash|is not ready|does not answer|BUG|Oops|hangs|channels|receives|sends
+# breaks-with: not tried
+#
+# X5: the host refuses to open the middle one of three sub-channels: the card works with the other
+# three channels, each of which carries frames both ways, and gets all four when it is set up anew.
+
+combined() { /tools/ethtool -l eth0 | sed -n 's/^Combined:[[:space:]]*//p' | tail -n 1; }
+has() { [ "$(combined)" = "$1" ]; }
+queues() { host nic0 queues | tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0; }
+carry() { # CHANNEL...: of the host; the others carry nothing
+	local n way
+	for n in 0 1 2 3; do
+		queues tx$n >/tmp/tx$n
+		queues rx$n >/tmp/rx$n
+	done
+	/tools/iperf3 -c $PEER -P 24 -t 1 >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -P 24 -t 1 -R >/tmp/iperf.txt || fail "iperf3 -R: $(tail -n 1 /tmp/iperf.txt)"
+	for n in 0 1 2 3; do
+		tx=$(($(queues tx$n) - $(cat /tmp/tx$n))) rx=$(($(queues rx$n) - $(cat /tmp/rx$n)))
+		case " $* " in
+		*" $n "*)
+			[ $tx -gt 50 ] || fail "the guest sends $tx frames on channel $n of $*"
+			[ $rx -gt 50 ] || fail "the guest receives $rx frames on channel $n of $*"
+			;;
+		*) [ $((tx + rx)) = 0 ] || fail "channel $n, which is not open, carries frames" ;;
+		esac
+	done
+}
+
+need_net
+within 10 has 4 || fail "there are $(combined) channels, not 4"
+carry 0 1 2 3
+# The primary channel opens first.
+host fault message OPEN_RESULT status 0xc0000001 1 skip 2
+ip link set eth0 mtu 1400 || fail "the MTU cannot be changed"
+refused() { [ "$(counter 'fault[.]status')" = 1 ]; }
+within 10 refused || fail "no sub-channel was refused"
+within 10 has 3 || fail "there are $(combined) channels, not 3"
+need_net
+sleep 1
+noise 2
+send_file /tmp/noise
+receive_file
+# Entries of the table are queues of the guest: three of them.
+[ "$(/tools/ethtool -x eth0 | sed -n 's/^ *[0-9]*: //p' | tr -s ' ' '\n' | grep . | sort -u | tr '\n' ' ')" = "0 1 2 " ] ||
+	fail "ethtool -x: $(/tools/ethtool -x eth0 | sed -n 3,4p)"
+carry 0 1 3
+timeout 20 ip link set eth0 mtu 1500 || fail "the MTU cannot be changed back"
+within 10 has 4 || fail "there are $(combined) channels, not 4, after the MTU was changed back"
+need_net
+carry 0 1 2 3
