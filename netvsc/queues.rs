@@ -173,7 +173,11 @@ pub(crate) fn changed(dev: &Device<Nic>, rtnl: &mut Rtnl) {
         let _ = dev.set_poller(rtnl, index, Some(open.napi_ref()));
     }
     // With all of them: a host that is told twice forgets what it had in between.
-    if opened == attached.promised() && opened > 1 {
+    if opened != attached.promised() {
+        return;
+    }
+    dev.config.get_mut(rtnl).rss.spread_over(opened);
+    if opened > 1 {
         if let Err(error) = rss::apply(dev, rtnl, &attached) {
             dev_err!(dev.hv(), "Fail to set RSS parameters: {:?}\n", error);
         }

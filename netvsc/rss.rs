@@ -106,12 +106,17 @@ impl Rss {
             self.table.resize(entries as usize, 0, GFP_KERNEL)?;
             self.chosen = false;
         }
+        self.spread_over(queues);
+        Ok(())
+    }
+
+    /// There are so many queues: all of them are in the table, unless that is the user's.
+    pub(crate) fn spread_over(&mut self, queues: u32) {
         if !self.chosen {
             for (entry, queue) in self.table.iter_mut().zip(spread(queues)) {
                 *entry = queue;
             }
         }
-        Ok(())
     }
 
     /// Whether a table is the one that nobody needs to choose.
