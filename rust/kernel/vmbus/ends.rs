@@ -116,6 +116,18 @@ impl Producer {
         Ok(self.ring.size().room(self.read, self.write))
     }
 
+    /// Whether the host has to be told of what was published before: it has neither read all of that
+    /// nor is about to look.
+    #[inline]
+    pub(super) fn is_unseen(&self) -> bool {
+        // Who published has seen to it that a host which unmasks after this looks at its index.
+        if self.ring.is_masked() {
+            return false;
+        }
+        virt_mb(Read);
+        self.ring.read_index() != Some(self.write)
+    }
+
     /// Shows the host a packet, which has been written for `reserve(bytes)` where
     /// [`Producer::index`] says.
     ///

@@ -192,12 +192,15 @@ mod cases {
         assert!(write(&mut producer, b"first", 1)?);
         // It was not empty.
         assert!(!write(&mut producer, b"second", 2)?);
+        // A signal that is owed is still to be sent, until the reader has come by itself.
+        assert!(producer.is_unseen());
+        consumer.mask();
+        assert!(!producer.is_unseen());
         consumer.publish(false)?;
         assert_eq!(read(&mut consumer)?, Some((1, 8)));
         assert_eq!(read(&mut consumer)?, Some((2, 8)));
         // The reader has not said so yet.
         assert!(!write(&mut producer, b"third", 3)?);
-        consumer.mask();
         assert!(consumer.publish(false)?.more);
         assert_eq!(read(&mut consumer)?, Some((3, 8)));
         consumer.publish(false)?;
@@ -205,7 +208,9 @@ mod cases {
         assert!(!write(&mut producer, b"fourth", 4)?);
         assert!(consumer.publish(true)?.more);
         assert_eq!(read(&mut consumer)?, Some((4, 8)));
+        assert!(producer.is_unseen());
         assert!(!consumer.publish(true)?.more);
+        assert!(!producer.is_unseen());
         assert!(write(&mut producer, b"fifth", 5)?);
         Ok(())
     }

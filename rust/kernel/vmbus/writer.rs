@@ -283,9 +283,17 @@ impl<R: Request> Writer<R> {
     fn pay(&self) {
         let mut state = self.state.lock();
 
-        if state.owed && state.producer.is_some() {
-            state.owed = false;
-            self.owed.store(false, Relaxed);
+        if !state.owed {
+            return;
+        }
+        let Some(producer) = &state.producer else {
+            return;
+        };
+        let unseen = producer.is_unseen();
+        state.owed = false;
+        self.owed.store(false, Relaxed);
+        // It may have come by itself meanwhile.
+        if unseen {
             self.signal(state);
         }
     }
@@ -608,18 +616,20 @@ impl<R: Request> Packet<'_, R> {
         let Some(producer) = state.producer.as_mut() else {
             return;
         };
-        if producer.publish(len.wrapping_add(TRAILER)) {
+        let empty = producer.publish(len.wrapping_add(TRAILER));
+        if empty {
             // SAFETY: The channel is open, and the lock makes us its writer.
             unsafe { writer.channel.count_empty() };
         } else if !state.owed {
             return;
         }
 
+        let due = empty || producer.is_unseen();
         if state.owed != more {
             state.owed = more;
             writer.owed.store(more, Relaxed);
         }
-        if !more {
+        if due && !more {
             writer.signal(self.state);
         }
     }
