@@ -4,7 +4,7 @@
 #
 # Makes what a guest boots besides the kernel, in $HVRUST_CACHE/image:
 #   BUILD/base.cpio  busybox and the kernel's modules
-#   BUILD/rust-MODULE.cpio  a module in Rust in the place of the C one
+#   BUILD/rust-MODULE.cpio  a module in Rust in the place of the C one, which is in /hv/c then
 #   tools/SET.cpio   programs of the Debian root with their libraries, per set below
 #   tools/list       "PROGRAM SET" for each of them
 # Each only when what it is made of has changed. Tests, init and job come in one more
@@ -54,6 +54,8 @@ in_rust() { # MODULE
 	[ -n "$place" ] || die "the kernel build/$BUILD has no module $1 in C whose place one in Rust could take"
 	rm -rf "$stage"
 	install -D "$build-rust/$1.ko" "$stage/lib/modules/$(cat "$build/include/config/kernel.release")/kernel/$place"
+	# The other one, for who wants to install both.
+	install -D "$build/$place" "$stage/hv/c/$1.ko"
 	find "$stage" -name '*.ko' -exec strip --strip-debug {} +
 	pack "$stage" "/cache/image/$BUILD/rust-$1.cpio"
 	rm -rf "$stage"
@@ -78,6 +80,7 @@ declare -A sets=(
 	[fio]="fio"
 	[hyperv]="hv_kvp_daemon hv_vss_daemon"
 	[kexec]="kexec"
+	[kmod]="depmod modprobe modinfo"
 	[net]="iperf3 socat ethtool ping"
 	[bpf]="ip"
 	[disk]="mkfs.ext4 e2fsck blkdiscard fallocate fstrim sg_inq sg_vpd sg_readcap sg_luns sg_sync sg_modes sg_unmap
@@ -97,6 +100,11 @@ tools() {
 			mv "$out/stage$(command -v "$program")" "$out/stage/tools/"
 			echo "$program $set" >>"$out/list.new"
 		done
+		if [ "$set" = net ]; then
+			# One of the kernel's own tests, which any card is to pass.
+			install /cache/src/linux/tools/testing/selftests/net/netdevice.sh "$out/stage/tools/"
+			echo "netdevice.sh $set" >>"$out/list.new"
+		fi
 		if [ "$set" = bpf ]; then
 			clang-22 -O2 -Wall -Werror -target bpf -c tests/bpf/xdp.c -o "$out/stage/tools/xdp.o"
 		fi

@@ -8,7 +8,7 @@
 # host: --more-nics 7
 # tools: ethtool
 # xfail-c: X8 cards are still there|does not go|hangs|killed
-# breaks-with: not tried
+# breaks-with: C's own way: a card that is being set up is not let go (seen)
 #
 # Eight cards: each comes up and moves its own data. The host takes all of them away at once, while
 # they carry data, links go down and up and rings change; and the driver is unloaded meanwhile. They

@@ -6,7 +6,7 @@
 # boot: own
 # each: mtu speed
 # xfail-c: X9/X10 the MTU is|the speed is
-# breaks-with: not tried
+# breaks-with: C's own way: what the host says is taken as it is (seen)
 #
 # X9, X10: what the host says of the card is not taken if it cannot be, an MTU of 0, or if half of it
 # is missing, of the link's speed; what was known before stays.

@@ -6,7 +6,7 @@
 # boot: own
 # each: packet answer
 # xfail-c: X2 no end after|killed|crash|is not ready|does not answer|BUG|Oops
-# breaks-with: not tried
+# breaks-with: C's own way: rings and objects that are not there yet are written to (seen)
 #
 # X2: a packet of frames comes before the guest has shared the buffer for them, or the answer to a
 # question of RNDIS before anybody could ask one. The card comes up all the same.

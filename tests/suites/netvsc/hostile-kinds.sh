@@ -6,7 +6,7 @@
 # boot: own
 # each: frame-empty frame-buffer control-empty control-buffer exchange-empty exchange-rndis
 # xfail-c: X3 no end after|killed|crash|is not ready|does not answer|BUG|Oops|hangs|is kept|did not come up
-# breaks-with: not tried
+# breaks-with: C's own way: the host says how the pointer behind an id is to be understood (seen)
 #
 # X3: what the host says that it completes is not what it completes: frames, control messages and
 # questions of the handshake are completed with nothing, or as one another.

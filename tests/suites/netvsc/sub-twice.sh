@@ -7,7 +7,7 @@
 # host: --nic tap0,queues=2
 # tools: ethtool
 # xfail-c: X6 no end after|killed|crash|is not ready|does not answer|BUG|Oops|hangs
-# breaks-with: not tried
+# breaks-with: C's own way: the index is the number of the queue (seen)
 #
 # X6: the host offers a sub-channel whose index one has that is open.
 
