@@ -6,7 +6,7 @@
 # boot: own
 # each: shift batch address group lso speed sections alias-short
 # tools: ethtool
-# breaks-with: netvsc/offloads.rs: a card that segments frames of no bytes is believed (seen)
+# breaks-with: netvsc/attach.rs: a name without its end is no name (seen)
 #
 # X9, X10: the host says of the card what cannot be: a padding of 2 to the power of 40, packets of no
 # message, an address of zeros or of a group, no frame that it segments although it segments, a link
