@@ -344,41 +344,43 @@ pub(crate) fn follow_rx_mode(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface)
 
 /// Has frames go by the function if it is up, and else by the channel.
 pub(crate) fn follow(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
-    change(dev, rtnl, vf, up);
-    if up {
-        // Whether it is done is looked at later.
+    if change(dev, rtnl, vf, up) {
         dev.deferred.vf_changed();
     }
 }
 
-fn change(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
+/// Returns whether it has to be looked at later.
+fn change(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) -> bool {
     let Some(attached) = dev.attached.get() else {
-        return;
+        return false;
     };
     let path = dev.vf.path();
 
     if path.is_confirmed() && path.is_to_vf() == up {
-        return;
+        return false;
     }
     if up && !dev.vf.is_allocated() {
         // When it comes this is called again.
         if net::ratelimit() {
             dev_info!(dev.hv(), "Waiting for the VF association from host\n");
         }
-        return;
+        return false;
     }
     if up {
         let asked = *dev.vf.asking.get(rtnl);
 
         if asked.is_some_and(|(asked, since)| asked == path && since.elapsed() < REPEAT) {
-            return;
+            return true;
         }
         match ask(dev, &attached, true) {
             Ok(path) => *dev.vf.asking.get_mut(rtnl) = Some((path, Instant::now())),
             Err(error) if error == EAGAIN => {}
-            Err(error) => failed(dev, rtnl, vf, "to", error),
+            Err(error) => {
+                failed(dev, rtnl, vf, "to", error);
+                return false;
+            }
         }
-        return;
+        return true;
     }
     *dev.vf.asking.get_mut(rtnl) = None;
     match back(dev, &attached) {
@@ -389,6 +391,7 @@ fn change(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface, up: bool) {
         }
         Err(error) => failed(dev, rtnl, vf, "from", error),
     }
+    false
 }
 
 /// What is to be done about the path when nothing changes. Returns how long to wait for the rest.
@@ -403,7 +406,7 @@ pub(crate) fn settle(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) -> Opti
             switched(dev, rtnl, vf, "to", tso);
         }
         *dev.vf.asking.get_mut(rtnl) = None;
-        change(dev, rtnl, vf, vf.is_running());
+        let _ = change(dev, rtnl, vf, vf.is_running());
         return None;
     }
     match *dev.vf.asking.get(rtnl) {
@@ -416,12 +419,7 @@ pub(crate) fn settle(dev: &Device<Nic>, rtnl: &mut Rtnl, vf: &Interface) -> Opti
             failed(dev, rtnl, vf, "to", ETIMEDOUT);
             None
         }
-        _ => {
-            change(dev, rtnl, vf, vf.is_running());
-            let asks = vf.is_running() && dev.vf.is_allocated() && dev.attached.get().is_some();
-
-            (asks && !dev.vf.is_active()).then_some(SLICE)
-        }
+        _ => change(dev, rtnl, vf, vf.is_running()).then_some(SLICE),
     }
 }
 

@@ -6,7 +6,7 @@
 # boot: own
 # kconfig: debug
 # xfail-c: X13 no end after|killed|crash|is not ready|does not answer|BUG|Oops|KASAN
-# breaks-with: not tried
+# breaks-with: nothing was tried yet
 #
 # X13: the host announces an empty message at the very end of the receive buffer, while trace events
 # show the beginning of each: they do not read behind it.
