@@ -45,7 +45,7 @@ run: host
 	@$(RUNNER) demo
 
 test: host
-	@scripts/debian.sh
+	@$(if $(SOAK)$(findstring debian,$(TEST)),scripts/debian.sh)
 	@scripts/host.sh test
 	@$(RUNNER) test
 

@@ -23,9 +23,15 @@ if [ ! -e "$out/ready" ]; then
 		dpkg -x "$package" "$out" || die "$package cannot be unpacked"
 	done
 	rm -r "$out/packages"
+	# It looks for its libraries where it would be installed.
+	cat >"$out/rustc" <<-END
+		#!/bin/sh
+		LD_LIBRARY_PATH=$out/usr/lib/x86_64-linux-gnu exec $out/usr/bin/rustc "\$@"
+	END
+	chmod +x "$out/rustc"
 	touch "$out/ready"
 fi
-found=$("$out/usr/bin/rustc" --version)
+found=$("$out/rustc" --version)
 [[ $found = "rustc $version."* ]] || die "Debian 13 has $found, and not $version"
 source=$(echo "$out"/usr/src/rustc-*/library)
-printf '%s\n' LLVM="$LLVM" RUSTC="$out/usr/bin/rustc" HOSTRUSTC="$out/usr/bin/rustc" RUST_LIB_SRC="$source"
+printf '%s\n' LLVM="$LLVM" RUSTC="$out/rustc" HOSTRUSTC="$out/rustc" RUST_LIB_SRC="$source"
