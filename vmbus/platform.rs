@@ -66,7 +66,7 @@ pub(crate) fn is_needed() -> Result<bool> {
 ///
 /// Not null, and valid, as long as there is a [`Registration`].
 pub(crate) fn root() -> *mut bindings::device {
-    plat::hv_get_vmbus_root_device()
+    plat::root()
 }
 
 /// A per-CPU interrupt.

@@ -481,7 +481,11 @@ pub(crate) unsafe extern "C" fn vmbus_hvsock_device_unregister(
 }
 
 /// Ends the connection with the host. Sleeps unless the kernel is about to die.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
 #[export]
-pub(crate) extern "C" fn vmbus_initiate_unload(crash: bool) {
+pub(crate) unsafe extern "C" fn vmbus_initiate_unload(crash: bool) {
     connection::unload(if crash { Unload::Poll } else { Unload::Sleep });
 }

@@ -14,8 +14,12 @@ use kernel::{
 };
 
 /// C: `vmbus_isr()`. Hard interrupt context.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
 #[export]
-pub(crate) extern "C" fn vmbus_isr() {
+pub(crate) unsafe extern "C" fn vmbus_isr() {
     hw::interrupt::handle();
 }
 
@@ -71,7 +75,11 @@ pub(crate) unsafe extern "C" fn vmbus_setevent(channel: *mut bindings::vmbus_cha
 }
 
 /// C: `vmbus_is_confidential()`. Any context.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
 #[export]
-pub(crate) extern "C" fn vmbus_is_confidential() -> bool {
+pub(crate) unsafe extern "C" fn vmbus_is_confidential() -> bool {
     hw::is_confidential()
 }

@@ -117,22 +117,39 @@ pub(crate) fn skip_unload() -> bool {
     SKIP_UNLOAD.load(Relaxed)
 }
 
-/// C: `hv_get_vmbus_root_device()`. The caller borrows the device, as long as it depends on this
-/// module.
-#[export]
-pub(crate) extern "C" fn hv_get_vmbus_root_device() -> *mut bindings::device {
+/// The device of the bus, null if there is none. Any context.
+pub(crate) fn root() -> *mut bindings::device {
     ROOT.load(Acquire)
 }
 
-/// C: `hv_vmbus_exists()`.
+/// C: `hv_get_vmbus_root_device()`. The caller borrows the device, as long as it depends on this
+/// module.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
 #[export]
-pub(crate) extern "C" fn hv_vmbus_exists() -> bool {
-    !ROOT.load(Acquire).is_null()
+pub(crate) unsafe extern "C" fn hv_get_vmbus_root_device() -> *mut bindings::device {
+    root()
+}
+
+/// C: `hv_vmbus_exists()`.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
+#[export]
+pub(crate) unsafe extern "C" fn hv_vmbus_exists() -> bool {
+    !root().is_null()
 }
 
 /// C: `vmbus_set_skip_unload()`.
+///
+/// # Safety
+///
+/// There is nothing to be kept. It is unsafe as what C declares is, which old compilers want.
 #[export]
-pub(crate) extern "C" fn vmbus_set_skip_unload(skip: bool) {
+pub(crate) unsafe extern "C" fn vmbus_set_skip_unload(skip: bool) {
     SKIP_UNLOAD.store(skip, Relaxed);
 }
 

@@ -65,7 +65,7 @@ mod x86 {
 /// The interrupt is one of those that each processor has for itself.
 #[cfg(CONFIG_ARM64)]
 mod arm64 {
-    use crate::abi::hw::vmbus_isr;
+    use crate::hw::interrupt;
     use kernel::{
         bindings,
         error::to_result,
@@ -160,7 +160,7 @@ mod arm64 {
     ///
     /// To be called in hard interrupt context.
     unsafe extern "C" fn handle(_irq: c_int, _cookie: *mut c_void) -> bindings::irqreturn_t {
-        vmbus_isr();
+        interrupt::handle();
         bindings::irqreturn::IRQ_HANDLED
     }
 
