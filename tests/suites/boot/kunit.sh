@@ -16,7 +16,7 @@
 KERNEL="rust_doctests_kernel rust_vmbus"
 VMBUS="hv_vmbus_affinity hv_vmbus_mmio hv_vmbus_requestor hv_vmbus_ring hv_vmbus_service"
 STORVSC="hv_storvsc_errors"
-NETVSC="hv_netvsc_info hv_netvsc_nvsp hv_netvsc_rndis"
+NETVSC="hv_netvsc_control hv_netvsc_info hv_netvsc_nvsp hv_netvsc_rndis"
 
 sed -n 's/^\[[^]]*\] *//p' /run/boot.log >/tmp/ktap
 # A suite that did not come to its end has no total.
