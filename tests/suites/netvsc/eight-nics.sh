@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 2
-# rust: hv_netvsc
+# rust: hv_vmbus hv_netvsc
 # timeout: 120
 # soak: 10
 # boot: own

@@ -3,12 +3,16 @@
 # vcpus: 2
 # rust: hv_vmbus hv_netvsc hv_storvsc
 # pattern: no
-# timeout: 60
+# timeout: 180
 # boot: own
 # soak: 25
+# run: soak
 # host: --scsi-channels 3 --nic tap0,queues=2
 # xfail-c: W4 .
 # breaks-with: a host that does not answer what is asked about forged channels (seen); the C driver
+#
+# Not every time yet: the host forgets a forged offer of a relid that a device had, and that the guest
+# took once the device was gone; one run in three ends with a device that nobody takes back.
 #
 # Control messages of every type and length, about channels and memory that exist and that do not,
 # in any order and more than once, among the true ones, whose devices come and go meanwhile: no
