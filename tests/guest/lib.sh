@@ -208,6 +208,29 @@ receive_from() { # PORT ADDRESS
 	[ "$got" = "$expected" ] || fail "other data came than the peer sent"
 }
 
+# Fails unless no channel of the host's waits for the guest to let it go.
+need_calm() {
+	within 30 calm || fail "devices do not go: the host has $(host channels)"
+}
+calm() { case $(host channels) in *-*) return 1 ;; esac; }
+
+# Fails unless disk 0, which begins with /tmp/noise, and eth0 carry data.
+need_data() {
+	need_disk 0
+	[ "$(dd if="$disk" bs=64k count=16 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "the disk has other data now"
+	dd if=/tmp/noise of="$disk" bs=64k oflag=direct || fail "the disk does not write any more"
+	need_net
+	send_file /tmp/noise
+	receive_file
+}
+
+# Fails unless the guest answers heartbeats from now on.
+need_heartbeat() {
+	heartbeats=$(host heartbeat)
+	within 20 more_heartbeats || fail "no heartbeat is answered any more"
+}
+more_heartbeats() { [ "$(host heartbeat)" -gt "$heartbeats" ]; }
+
 # Whether two whole numbers differ by no more than that.
 near() { # ONE OTHER LIMIT
 	[ $(($1 - $2)) -le "$3" ] && [ $(($2 - $1)) -le "$3" ]

@@ -167,8 +167,9 @@ impl Memory {
             };
             // Of a control page the host has the first of its pages only.
             let index = if index == 0 { 0 } else { index - 1 + PER_PAGE };
-            let pfn = self.pages.pfn(ring + index / PER_PAGE)?;
-            let part = index.checked_rem(PER_PAGE)?;
+            let page = index / PER_PAGE;
+            let part = index - page * PER_PAGE;
+            let pfn = self.pages.pfn(ring + page)?;
 
             Some(pfn * PER_PAGE as u64 + part as u64)
         })

@@ -58,16 +58,8 @@ for name in nic0 scsi0 heartbeat shutdown; do
 	try_host rescind $name || :
 	host offer $name
 done
-calm() { case $(host channels) in *-*) return 1 ;; esac; }
-within 30 calm || fail "devices do not go: the host has $(host channels)"
+need_calm
 same() { [ "$(count)" = "$before" ]; }
 within 30 same || fail "$(count) devices are on the bus, $before were there before: $(echo $(ls $devices))"
-need_disk 0
-[ "$(dd if="$disk" bs=64k count=16 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "the disk has other data now"
-dd if=/tmp/noise of="$disk" bs=64k oflag=direct || fail "the disk does not write any more"
-need_net
-send_file /tmp/noise
-receive_file
-answered=$(host heartbeat)
-more() { [ "$(host heartbeat)" -gt "$answered" ]; }
-within 20 more || fail "no heartbeat is answered any more"
+need_data
+need_heartbeat

@@ -80,19 +80,11 @@ for name in nic0 scsi0 echo0 heartbeat; do
 	host rescind $name
 	host offer $name
 done
-calm() { case $(host channels) in *-*) return 1 ;; esac; }
-within 30 calm || fail "devices do not go after the storm: the host has $(host channels)"
-need_disk 0
-[ "$(dd if="$disk" bs=64k count=16 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "the disk has other data after the storm"
-dd if=/tmp/noise of="$disk" bs=64k oflag=direct || fail "the disk does not write after the storm"
-need_net
-send_file /tmp/noise
-receive_file
+need_calm
+need_data
 figures=/sys/kernel/debug/hvrust_sample-${echo0##*/}/figures
 busy() { [ "$(sed 's/^sent=\([0-9]*\).*/\1/' "$figures")" -gt 40 ]; }
 within 10 busy || fail "the echo device does not work after the storm"
 rmmod hvrust_sample
-answered=$(host heartbeat)
-more() { [ "$(host heartbeat)" -gt "$answered" ]; }
-within 20 more || fail "no heartbeat is answered after the storm"
+need_heartbeat
 within 20 same || fail "a number leaked: the host has $(host channels), and the guest $(relids)"
