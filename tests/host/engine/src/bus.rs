@@ -177,6 +177,8 @@ pub struct Host {
     monitor: bool,
     /// Where the guest sets bits instead of calling.
     monitor_page: Option<u64>,
+    /// Commands of the control line, and when they are due: for a guest that sleeps then.
+    later: Vec<(u64, String)>,
 }
 
 impl Host {
@@ -210,6 +212,7 @@ impl Host {
             patterns: None,
             monitor: false,
             monitor_page: None,
+            later: Vec::new(),
         }
     }
 

@@ -70,6 +70,12 @@ pub mod version {
     pub(super) const ALL: [u32; 6] = [V1, V2, V4, V5, V6, V61];
     /// What is answered if there is none in common.
     pub(super) const NONE: u32 = u32::MAX;
+
+    /// The one with this name: `1`, `2` (which is 3.2), `4`, `5`, `6`, `6.1`.
+    pub fn named(name: &str) -> Option<u32> {
+        let all = [("1", V1), ("2", V2), ("4", V4), ("5", V5), ("6", V6), ("6.1", V61)];
+        all.into_iter().find(|(text, _)| *text == name).map(|(_, version)| version)
+    }
 }
 
 // Message types.

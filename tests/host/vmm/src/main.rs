@@ -30,7 +30,7 @@ use anyhow::{bail, Context, Result};
 use clap::{Parser, ValueEnum};
 use hvengine::disk::{parse_size, Address, Backing, CopyBacking, Disk, DiskConfig, MemoryBacking};
 use hvengine::heartbeat::Heartbeat;
-use hvengine::netvsp::{NetConfig, Netvsp, MAX_QUEUES};
+use hvengine::netvsp::{version, NetConfig, Netvsp, MAX_QUEUES};
 use hvengine::services;
 use hvengine::shutdown::Shutdown;
 use hvengine::storvsp::Storvsp;
@@ -282,13 +282,6 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     bytes.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
-/// Reads a version of NVSP: `1`, `2` (which is 3.2), `4`, `5`, `6`, `6.1`.
-fn nvsp_version(text: &str) -> Option<u32> {
-    use hvengine::netvsp::version::{V1, V2, V4, V5, V6, V61};
-    let all = [("1", V1), ("2", V2), ("4", V4), ("5", V5), ("6", V6), ("6.1", V61)];
-    all.into_iter().find(|(name, _)| *name == text).map(|(_, version)| version)
-}
-
 /// Splits what `--nic` says into the TAP's name and what the card is like.
 fn nic(what: &str) -> Result<(&str, NetConfig)> {
     let mut words = what.split(',');
@@ -303,7 +296,7 @@ fn nic(what: &str) -> Result<(&str, NetConfig)> {
                 "mac" => config.mac = mac(value)?,
                 "queues" => config.queues = number().filter(|n| (1..=MAX_QUEUES).contains(n))?,
                 "mtu" => config.max_mtu = number().filter(|n| (1500..=65521).contains(n))?,
-                "nvsp" => config.max_version = nvsp_version(value)?,
+                "nvsp" => config.max_version = version::named(value)?,
                 "rsc" => config.rsc = ["off", "on"].iter().position(|v| *v == value)? == 1,
                 "alias" => config.friendly_name = value.into(),
                 "receive-section" => config.receive_section = Some(number()?),

@@ -18,6 +18,16 @@ impl Host {
             ["offer", name] => self.find(name).and_then(|index| self.offer_again(index)),
             ["fault", ref words @ ..] => self.fault(words),
             ["socket", ref words @ ..] => self.socket(words),
+            ["later", ms, ref words @ ..] => {
+                let ms: u64 = ms.parse().map_err(|_| format!("{ms} is not a number"))?;
+                self.later.push((self.faults.now + ms, words.join(" ")));
+                Ok(String::new())
+            }
+            // For the guest's next contact.
+            ["version", text] => {
+                self.max_version = text.parse()?;
+                Ok(String::new())
+            }
             ["null", count] => {
                 let count = count.parse().map_err(|_| format!("{count} is not a number"))?;
                 self.add_null_devices(count)
@@ -39,6 +49,16 @@ impl Host {
             ["disk", ..] => self.device_command("scsi0", &words),
             [name, ref rest @ ..] => self.device_command(name, rest),
             [] => Err("an empty command".into()),
+        }
+    }
+
+    /// Carries out what was asked for some time ago. Nobody waits for the answer.
+    pub(super) fn do_later(&mut self) {
+        let now = self.faults.now;
+        for (_, line) in self.later.extract_if(.., |(due, _)| *due <= now).collect::<Vec<_>>() {
+            if let Err(error) = self.command(&line) {
+                self.trace.event(Level::Messages, "later", json!({ "line": line, "error": error }));
+            }
         }
     }
 

@@ -22,6 +22,7 @@ impl Host {
     /// Time has passed: `now` in milliseconds since the start. Carries out what was delayed.
     pub fn advance(&mut self, now: u64) {
         self.faults.now = now;
+        self.do_later();
         self.pattern_again();
         self.write_kept();
         for message in self.faults.due() {
@@ -61,7 +62,8 @@ impl Host {
         let forged = (self.forgeries_left() > 0).then_some(self.faults.now);
         let first = self.faults.next();
         let first = first.into_iter().chain(self.next_flicker()).chain(forged);
-        devices.chain(first).chain(storm).chain(monitor).chain(kept).min()
+        let later = self.later.iter().map(|&(due, _)| due);
+        devices.chain(first).chain(later).chain(storm).chain(monitor).chain(kept).min()
     }
 
     /// Sends a message, or what the faults that were asked for make of it.

@@ -4,6 +4,7 @@
 //!
 //! - `counters`, `queues`: what was counted, in all and by channel.
 //! - `link up`, `down`, `change`, `speed MBPS`.
+//! - `version 5`: the newest version that the card speaks in its next handshake.
 //! - `pause`, `resume`: the host reads no ring.
 //! - `hold`, `release`: the host completes none of the guest's frames; it takes no more of a
 //!   channel when its quota is reached.
@@ -13,7 +14,7 @@
 //! - `say ...`, `early ...`, `complete ...`: see [`super::lies`].
 //! - `bad KIND [COUNT]`, `noise SEED COUNT`: see [`super::faults`].
 
-use super::{Netvsp, PRIMARY};
+use super::{version, Netvsp, PRIMARY};
 use crate::device::Io;
 
 fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
@@ -35,6 +36,11 @@ impl Netvsp {
                     _ => return Err("link up, down, change, or speed MBPS".into()),
                 };
                 self.indicate(io, indication);
+            }
+            // For the next handshake.
+            ["version", text] => {
+                self.config.max_version =
+                    version::named(text).ok_or_else(|| format!("there is no version {text}"))?;
             }
             ["pause"] => self.paused = true,
             ["resume"] => {
