@@ -79,12 +79,19 @@ try_host() { # COMMAND...
 	esac
 }
 
-# One counter of the VMM, 0 if it never counted.
-counter() { # NAME
+# One counter of the VMM, 0 if it never counted: since it began, and since this test did, whose boot
+# others had before it.
+total() { # NAME
 	local all
 	all=$(host counters)
-	echo "$all" | tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0
+	echo "$all" | counted "$1"
 }
+counter() { # NAME
+	local now
+	now=$(total "$1") || exit
+	echo $((now - $(counted "$1" </tmp/counters)))
+}
+counted() { tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0; } # NAME
 
 # Asks every 0.1 s until the command succeeds. A kernel full of checks gets more time.
 within() { # SECONDS COMMAND...
@@ -230,6 +237,20 @@ need_heartbeat() {
 	within 20 more_heartbeats || fail "no heartbeat is answered any more"
 }
 more_heartbeats() { [ "$(host heartbeat)" -gt "$heartbeats" ]; }
+
+# Loads the bus and all that is on it anew, with a host whose newest version this is.
+speak() { # VERSION
+	local module version
+	host version "$1"
+	for module in hv_netvsc hv_storvsc hv_utils hv_vmbus; do
+		rmmod $module || fail "rmmod $module"
+	done
+	for module in hv_vmbus hv_utils hv_storvsc hv_netvsc; do
+		modprobe $module || fail "modprobe $module with a host of version $1"
+	done
+	version=$(dmesg | sed -n 's/.*hv_vmbus: Vmbus version://p' | tail -n 1)
+	[ "$version" = "$1" ] || fail "negotiated ${version:-nothing} with a host that knows up to $1"
+}
 
 # Whether two whole numbers differ by no more than that.
 near() { # ONE OTHER LIMIT

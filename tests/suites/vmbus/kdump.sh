@@ -18,8 +18,8 @@
 # alone, or with a host that does not confirm UNLOAD in time: in a soak never.
 
 if [ -e /proc/vmcore ]; then
-	[ "$(counter contacts)" = 2 ] || fail "the host was contacted $(counter contacts) times by two kernels"
-	[ "$(counter unloads)" = 1 ] || fail "the kernel that died left the bus $(counter unloads) times"
+	[ "$(total contacts)" = 2 ] || fail "the host was contacted $(total contacts) times by two kernels"
+	[ "$(total unloads)" = 1 ] || fail "the kernel that died left the bus $(total unloads) times"
 	need_disk 0
 	dd if="$disk" of=/tmp/back bs=64k count=16 iflag=direct || fail "the new kernel cannot read the disk"
 	[ "$(host recall)" = "$(sum /tmp/back)" ] || fail "the disk returns other data than the first kernel wrote"
