@@ -12,8 +12,8 @@ HOST=kvm|tcg decides where guests run: on this machine's KVM, or in a Linux with
 QEMU emulates. By default the former if this KVM emulates Hyper-V.
 KCONFIG= names the guests' kernel configuration: fast, debug, builtin, rt, cfi. VMBUS=c|rust|both chooses the
 bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
-about the driver with the one in Rust too. Without any of them each test runs once, with those drivers in
-Rust that it is about, and with SOAK=1 with C too.
+about the driver with the one in Rust too. Without any of them each test runs once, with all drivers in
+Rust, and with SOAK=1 in every mixture and with C too.
 MACHINES=N lets N machines work at the same time. KEEP=1 puts the job folders of the run aside.
 Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a mistake in the call or the set-up.
 """

@@ -17,6 +17,8 @@ KEYS = {
 KERNELS = {"fast": 1, "debug": 6, "builtin": 1, "rt": 2, "cfi": 1}
 # Where a soak runs the smoke tests only.
 SMOKE_ONLY = ("rt", "cfi")
+# Numbers of processors that VCPUS= takes for tests that say "1 2".
+MORE_PROCESSORS = (3, 4)
 # Tests in one boot, and seconds that they may take at most: few enough that all machines have
 # something to do until the end.
 TOGETHER = 16
@@ -63,6 +65,8 @@ class Test:
     smoke: bool = False
     # On more processors than on any other of its numbers.
     most: bool = True
+    # On so many processors only because VCPUS= may name the number.
+    asked: bool = False
     # Its figures repeat where one instruction is one nanosecond: it runs only there.
     icount: bool = False
     # How many times as long a soak is.
@@ -132,7 +136,9 @@ def tests_of(folder, path):
     kernels = fields.get("kconfig", "fast debug rt cfi").split()
     counts = [int(word) for word in fields["vcpus"].split()]
     smoke = yes[fields.get("smoke", "no")]
-    variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts)
+    # What runs on one processor and on two runs on any number.
+    more = [n for n in MORE_PROCESSORS if {1, 2} < {*counts, n} != {*counts}]
+    variants = itertools.product(fields.get("each", "").split() or [""], kernels, counts + more)
     for argument, kconfig, vcpus in variants:
         yield Test(
             name=f"{path.parent.name}/{path.stem}" + (f"-{argument}" if argument else ""),
@@ -153,6 +159,7 @@ def tests_of(folder, path):
             kernel=yes[fields.get("kernel", "no")],
             smoke=smoke,
             most=vcpus == max(counts),
+            asked=vcpus in more,
             icount=yes[fields.get("icount", "no")],
             soak=int(fields.get("soak", 1)),
             rare={"always": False, "soak": True}[fields.get("run", "always")],
@@ -197,6 +204,16 @@ def with_drivers(test, rust):
     return dataclasses.replace(test, rust=rust)
 
 
+def mixtures(test, soak):
+    """The sets of drivers that a test runs with: all in Rust, so that tests share boots. Smoke tests on
+    fewer processors than they can have show that a driver works beside the others in C. A soak takes
+    every mixture, and C, which is the oracle."""
+    everything = tuple(DRIVERS) if test.about else ()
+    if soak:
+        return dict.fromkeys((everything, test.about, ()))
+    return [test.about if test.smoke and not test.most else everything]
+
+
 def bench(tests, environment):
     """The tests whose figures repeat, with all drivers in C and with all there are in Rust."""
     sides = [{variable: side for variable, _ in DRIVERS.values()} for side in ("c", "rust")]
@@ -234,7 +251,7 @@ def choose(tests, environment):
         return (
             (not words["SUITE"] or suite in words["SUITE"])
             and (not words["TEST"] or any(fnmatch.fnmatch(n, p) for p in words["TEST"] for n in (name, test.name)))
-            and (not words["VCPUS"] or str(test.vcpus) in words["VCPUS"])
+            and (str(test.vcpus) in words["VCPUS"] if words["VCPUS"] else not test.asked)
             and test.icount == icount
             and (test.most or test.smoke or not everything)
             and on_kernel(test)
@@ -248,9 +265,7 @@ def choose(tests, environment):
         # "both": all tests with C, and those about the driver in Rust with that.
         chosen += [with_drivers(test, rust) for rust in others for test in candidates if rust[-1] in test.about]
     else:
-        # C is the oracle of a new test, and of all of them in a soak.
-        chosen = [with_drivers(test, test.about) for test in candidates]
-        chosen += [test for test in candidates if test.about and soak]
+        chosen = [with_drivers(test, rust) for test in candidates for rust in mixtures(test, soak)]
     if not chosen:
         known = sorted({test.name for test in tests if test.icount == icount})
         raise Mistake("no test fits SUITE= TEST= VCPUS= KCONFIG=; there are " + " ".join(known))

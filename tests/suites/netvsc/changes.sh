@@ -4,7 +4,6 @@
 # rust: hv_netvsc
 # timeout: 180
 # soak: 60
-# boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool
 # breaks-with: offers of sub-channels that come before the answer which grants them are not opened (seen: 60 s)

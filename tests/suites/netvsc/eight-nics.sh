@@ -48,7 +48,7 @@ each() { # COMMAND...: for all cards at the same time
 disturb() { # NUMBER: until the card is gone, which may be in the middle of anything
 	local name n
 	name=$(name_of "$1") || return 0
-	for n in $(seq 40); do
+	for n in $(seq 12); do
 		/tools/ethtool -G "$name" rx $((2000 + n * 10)) || true
 		ip link set "$name" down || true
 		ip link set "$name" up || true
@@ -61,7 +61,7 @@ flood() { # NUMBER
 	done
 }
 
-head -c 300000 /dev/urandom >/tmp/little
+head -c 100000 /dev/urandom >/tmp/little
 within 20 all || fail "not all cards came"
 each works
 for round in $(rounds 1); do

@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_netvsc
 # timeout: 60
-# boot: own
 # each: mtu speed
 # xfail-c: X9/X10 the MTU is|the speed is
 # breaks-with: C's own way: what the host says is taken as it is (seen)

@@ -3,7 +3,6 @@
 # vcpus: 2
 # rust: hv_netvsc
 # timeout: 90
-# boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool
 # breaks-with: netvsc/attach.rs: a refusal of sub-channels is an error (seen)

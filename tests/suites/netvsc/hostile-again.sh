@@ -4,7 +4,6 @@
 # rust: hv_netvsc
 # timeout: 60
 # soak: 20
-# boot: own
 # host: --nic tap0,queues=2
 # tools: ethtool
 # breaks-with: netvsc/control.rs: an answer that nobody waits for is an error (seen)

@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_netvsc
 # timeout: 60
-# boot: own
 # each: shift batch address group lso speed sections alias-short
 # tools: ethtool
 # breaks-with: netvsc/attach.rs: a name without its end is no name (seen)

@@ -27,7 +27,7 @@ sender=$!
 for mtu in 9000 1500 576 68 1280 4000 1501 9202 1499 1500; do
 	ip link set eth0 mtu $mtu || fail "no MTU of $mtu"
 	[ "$(cat /sys/class/net/eth0/mtu)" = $mtu ] || fail "the MTU is not $mtu"
-	sleep 1
+	sleep 0.3
 	# What was learnt about the path with a smaller one.
 	ip route flush cache
 	# IPv6 goes away with an MTU of less than 1280 and does not come back by itself.

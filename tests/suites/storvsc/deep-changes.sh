@@ -3,8 +3,7 @@
 # vcpus: 1 2
 # rust: hv_storvsc
 # timeout: 150
-# boot: own
-# host: --scsi 48M --scsi-channels 1
+# host: --scsi 64M,64M --scsi-channels 1
 # soak: 5
 # tools: fio
 # breaks-with: nothing was tried yet
@@ -21,12 +20,12 @@ for round in $(rounds 3); do
 	# Until the first error.
 	fio_of deep --filename="$disk" --rw=randrw --bs=4k --size=24M --iodepth=256 --time_based --runtime=60 --allow_file_create=0 &
 	deep=$!
-	fio_of beside --filename="$beside" --rw=randwrite --bsrange=4k-64k --blockalign=4k --size=24M --io_size=12M --iodepth=32 \
+	fio_of beside --filename="$beside" --rw=randwrite --bsrange=4k-64k --blockalign=4k --size=24M --io_size=6M --iodepth=32 \
 		--verify=crc32c --verify_fatal=1 --do_verify=1 &
 	other=$!
 	begun() { [ "$(awk '{ print $1 + $5 }' "/sys/block/${disk#/dev/}/stat")" -gt 1000 ]; }
 	within 30 begun || fail "round $round: nothing is read or written: $(cat "/sys/block/${disk#/dev/}/stat")"
-	for size in 96M 32M 128M 24M 64M; do
+	for size in 128M 24M 64M; do
 		sleep 0.5
 		host scsi1 resize 7 $size
 	done

@@ -34,7 +34,7 @@ count=$(($(others) - before))
 before=$(others)
 writes=$(counter scsi0.writes)
 host stop scsi0 0
-load full --size=128M --io_size=96M --iodepth=300 &
+load full --size=128M --io_size=64M --iodepth=300 &
 writer=$!
 spilled() { [ $(($(others) - before)) -ge 50 ]; }
 within 20 spilled || fail "$(($(others) - before)) commands took another channel while theirs was full"

@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_storvsc
 # timeout: 120
-# boot: own
 # breaks-with: a host that takes any version
 #
 # Other versions, other limits, and a host that refuses a step: the driver takes what it

@@ -3,9 +3,8 @@
 # vcpus: 1 2
 # rust: hv_storvsc
 # timeout: 150
-# boot: own
 # host: --scsi 64M,64M --scsi-channels 1
-# soak: 17
+# soak: 34
 # tools: fio
 # xfail-c: Y1 .
 # breaks-with: storvsc/errors.rs: odd statuses left to the error handler, which waits for all (seen)
@@ -21,7 +20,7 @@ mad() { disk=/dev/$(disk_of 1 0); }
 beside=/dev/$(disk_of 1 1)
 seed=${SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
 note "hostile: seed $seed"
-wanted=$((600 * TIMES))
+wanted=$((300 * TIMES))
 round=0
 while [ "$(counter scsi1.mad)" -lt $wanted ] && [ $round -lt $((20 * TIMES)) ]; do
 	round=$((round + 1))

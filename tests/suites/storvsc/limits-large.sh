@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_storvsc
 # timeout: 60
-# boot: own
 # each: huge
 # breaks-with: storvsc/driver.rs: the host's limit is rounded up, which overflows (seen)
 #

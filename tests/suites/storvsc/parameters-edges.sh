@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_storvsc
 # timeout: 60
-# boot: own
 # each: lowater ring
 # breaks-with: storvsc/parameters.rs: no smallest ring; a low water of more than 100 (both seen)
 #

@@ -3,7 +3,6 @@
 # vcpus: 1 2
 # rust: hv_storvsc
 # timeout: 120
-# boot: own
 # tools: sg_raw
 # breaks-with: nothing was tried yet
 #

@@ -15,10 +15,10 @@ need_disk 0
 noise 4
 dd if=/tmp/noise of="$disk" bs=64k oflag=direct
 busy="$disk"
-(while dd if="$busy" bs=64k count=64 iflag=direct | cmp - /tmp/noise; do :; done) 2>/dev/null &
+(while dd if="$busy" bs=64k count=64 iflag=direct | cmp - /tmp/noise; do sleep 0.05; done) 2>/dev/null &
 reader=$!
 need_disk 1
-(while dd if=/tmp/noise of="$disk" bs=64k oflag=direct; do :; done) 2>/dev/null &
+(while dd if=/tmp/noise of="$disk" bs=64k oflag=direct; do sleep 0.05; done) 2>/dev/null &
 writer=$!
 before=$(counter scsi0.resets)
 count=0

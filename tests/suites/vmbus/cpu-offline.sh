@@ -3,9 +3,8 @@
 # vcpus: 2
 # rust: hv_vmbus
 # timeout: 120
-# boot: own
+# soak: 5
 # each: 6.0 5.2
-# host: --vmbus-max {}
 # breaks-with: a VMM that confirms MODIFY_CHANNEL and does nothing (seen)
 #
 # A processor goes while channels interrupt it: with a host that confirms the move they go
@@ -27,11 +26,12 @@ to() { # CPU
 	done
 }
 
+speak "$1"
 need_disk 0
 need_net
 noise 4
 dd if=/tmp/noise of="$disk" bs=64k oflag=direct
-for round in 1 2 3 4 5; do
+for round in $(rounds 2); do
 	to 1
 	(
 		# Until the file goes: both devices are busy all the time.
@@ -69,3 +69,5 @@ dd if="$disk" of=/tmp/back bs=64k count=64 iflag=direct
 cmp /tmp/noise /tmp/back || fail "the disk returns other data than was written"
 send_file /tmp/noise
 receive_file
+# As all others find it.
+[ "$1" = 6.0 ] || speak 6.0

@@ -16,6 +16,8 @@ need_disk 0
 need_net
 not gone || fail "there is no heartbeat service"
 echo platform >/sys/power/pm_test
+# Seconds that the kernel counts by turning round and round, with nothing there.
+echo 1 >/sys/module/hibernate/parameters/pm_test_delay
 # The offers come in the order of the devices; this one is the first.
 host fault message OFFER_CHANNEL drop
 echo disk >/sys/power/state || fail "the kernel cannot hibernate"

@@ -3,7 +3,6 @@
 # vcpus: 1
 # rust: hv_vmbus
 # timeout: 40
-# boot: own
 # each: OPEN_RESULT GPADL_CREATED
 # breaks-with: vmbus/lifecycle.rs: a rescind does not end the waits for answers (seen)
 #
