@@ -178,12 +178,14 @@ impl Host {
             if self.forgery.begun {
                 // Something forged is in its place: the guest has refused it.
                 self.forget(at);
+                self.after_forged(relid);
                 return Ok(());
             }
             return Err(Violation::new(format!("channel {relid} released, but not rescinded")));
         }
         let again = self.slot(at).again;
         self.forget(at);
+        self.after_forged(relid);
         if again {
             self.offer(at);
         }

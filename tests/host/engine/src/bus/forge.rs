@@ -22,7 +22,11 @@ pub(super) struct Forgery {
     left: u64,
     /// Something was forged since the guest has come: what it does wrong is not its fault.
     pub(super) begun: bool,
-    /// Channels that were offered, ever.
+    /// All that was offered was taken back: what turns out to be there goes too.
+    ended: bool,
+    /// Numbers under which channels were offered, ever. One of a device may be among them: when
+    /// the guest lets go of that, what was forged may take its place, and the number is not given
+    /// to a device again.
     invented: BTreeSet<u32>,
     /// Memory that was shared there.
     gpadls: BTreeSet<u32>,
@@ -39,15 +43,19 @@ impl Host {
     pub(super) fn forge(&mut self, words: &str) -> Result<String, String> {
         if words == "end" {
             self.forgery.left = 0;
+            self.forgery.ended = true;
             self.forgery.held.clear();
             for relid in self.forgery.invented.clone() {
-                self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
+                if self.is_invented(relid) {
+                    self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
+                }
             }
             self.drain();
             return Ok(String::new());
         }
         self.forgery.left += number(words)?;
         self.forgery.begun = true;
+        self.forgery.ended = false;
         Ok(String::new())
     }
 
@@ -56,9 +64,17 @@ impl Host {
         self.forgery.left
     }
 
-    /// Whether a channel with this number was invented.
+    /// Whether a channel with this number was invented, and is no device's.
     pub(super) fn is_invented(&self, relid: u32) -> bool {
-        self.forgery.invented.contains(&relid)
+        self.forgery.invented.contains(&relid) && !self.channels.contains_key(&relid)
+    }
+
+    /// A device's channel has lost its number. If an offer was forged under it that came to the
+    /// guest later than this, the guest has taken that.
+    pub(super) fn after_forged(&mut self, relid: u32) {
+        if self.forgery.ended && self.is_invented(relid) {
+            self.post(kind::RESCIND_CHANNEL_OFFER, &msg::Relid { relid });
+        }
     }
 
     /// The next few, when the guest has taken the last ones.
@@ -256,7 +272,7 @@ impl Host {
 
     /// Sends a forged message, unless it would make a true channel another one for the guest than
     /// for the host.
-    fn send_forged(&mut self, message: Vec<u8>) {
+    pub(super) fn send_forged(&mut self, message: Vec<u8>) {
         let (number, body) = msg::parse(&message).unwrap_or_default();
         match number {
             kind::RESCIND_CHANNEL_OFFER => {
@@ -274,7 +290,8 @@ impl Host {
                     if live && self.devices.iter().any(|e| e.device.offer().interface == class) {
                         return;
                     }
-                    if !live && (1..=MAX_RELID).contains(&relid) {
+                    // In use now, perhaps not any more when the guest comes to it.
+                    if (1..=MAX_RELID).contains(&relid) {
                         self.forgery.invented.insert(relid);
                     }
                 }

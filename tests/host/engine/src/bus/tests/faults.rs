@@ -696,3 +696,43 @@ fn forged_messages() {
     guest.post(kind::RELID_RELEASED, &msg::Relid { relid });
     assert_eq!(guest.violations(), 0);
 }
+
+/// The guest lets go of a device's channel, and takes a forged offer of the same number that came
+/// while it was in use.
+#[test]
+fn forged_under_a_number_that_becomes_free() {
+    for end_first in [false, true] {
+        let mut guest = Guest::connected();
+        guest.host.command("fault forge 0").unwrap();
+        for (device, relid) in [(0, 1), (1, 2)] {
+            let mut offer = guest.host.offer_message((device, 0), relid);
+            (offer.interface, offer.instance) = (Guid([8; 16]), Guid([9; 16]));
+            guest.host.send_forged(msg::build(kind::OFFER_CHANNEL, &offer));
+        }
+        guest.host.command("rescind one").unwrap();
+        guest.host.command("offer one").unwrap();
+        let rescind = (kind::RESCIND_CHANNEL_OFFER, msg::Relid { relid: 1 }.as_bytes().to_vec());
+        assert_eq!(guest.messages().pop(), Some(rescind.clone()));
+        if end_first {
+            guest.host.command("fault forge end").unwrap();
+            assert!(guest.kinds().is_empty(), "both are devices still");
+        }
+        guest.post(kind::RELID_RELEASED, &msg::Relid { relid: 1 });
+        let mut messages = guest.messages();
+        let (kind, body) = messages.pop().unwrap();
+        assert_eq!(kind, kind::OFFER_CHANNEL);
+        assert_eq!({ get::<msg::OfferChannel>(&body).unwrap().relid }, 3, "1 may be in use");
+        if !end_first {
+            assert!(messages.is_empty());
+            assert_eq!(guest.gpadl(1, 7, 40, 1), Some(STATUS_UNSUCCESSFUL));
+            guest.host.command("fault forge end").unwrap();
+            messages = guest.messages();
+        }
+        assert_eq!(messages, [rescind], "what was forged goes, and no device");
+        // Both are let go of: the device's channel, and what was in its place.
+        guest.post(kind::RELID_RELEASED, &msg::Relid { relid: 1 });
+        assert_eq!(guest.host.command("channels").unwrap(), "2 3");
+        assert_eq!(guest.gpadl(2, 8, 50, 8), Some(STATUS_SUCCESS));
+        assert_eq!(guest.violations(), 0);
+    }
+}
