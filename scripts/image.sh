@@ -6,6 +6,7 @@
 #   BUILD/base.cpio  busybox and the kernel's modules
 #   BUILD/rust-MODULE.cpio  a module in Rust in the place of the C one, which is in /hv/c then
 #   tools/SET.cpio   programs of the Debian root with their libraries, per set below
+#   tools/graphics.cpio  the modules below a screen, of the last "fast" kernel
 #   tools/list       "PROGRAM SET" for each of them
 # Each only when what it is made of has changed. Tests, init and job come in one more
 # cpio that the runner writes for each boot. Runs inside the Debian root.
@@ -40,11 +41,17 @@ base() {
 		modules_install >"$out/modules_install.log" 2>&1 ||
 		die "make modules_install failed: $(tail -1 "$out/modules_install.log")"
 	version=$(cat "$build/include/config/kernel.release")
-	# Nothing here has a screen, and these are most of the bytes that a boot unpacks.
-	rm -rf "$stage/lib/modules/$version"/{build,source,kernel/drivers/gpu}
+	rm -rf "$stage/lib/modules/$version"/{build,source}
 	depmod -b "$stage" "$version"
+	# Hardly any test has a screen, and these are many of the bytes that a boot would unpack.
+	module=lib/modules/$version/kernel/drivers/gpu
+	if [ -e "$stage/$module" ]; then
+		mkdir -p "$stage.gpu/${module%/*}"
+		mv "$stage/$module" "$stage.gpu/$module"
+		pack "$stage.gpu" "$out/graphics.cpio"
+	fi
 	pack "$stage" "$out/base.cpio"
-	rm -rf "$stage"
+	rm -rf "$stage" "$stage.gpu"
 }
 
 # The archive is unpacked after base.cpio, and its file written over the one from there.
@@ -90,7 +97,7 @@ declare -A sets=(
 
 tools() {
 	local set program
-	: >"$out/list.new"
+	echo "hyperv_drm graphics" >"$out/list.new"
 	for set in "${!sets[@]}"; do
 		rm -rf "$out/stage"
 		# shellcheck disable=SC2086
@@ -139,6 +146,9 @@ remake tools tools < <(
 	# Security updates of the root change libraries too.
 	stat -c %Y /var/lib/dpkg/status
 )
+case $BUILD in
+fast*) install -m 644 "/cache/image/$BUILD/graphics.cpio" /cache/image/tools/ ;;
+esac
 for module in "$@"; do
 	in_rust "$module"
 done

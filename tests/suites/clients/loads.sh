@@ -8,7 +8,7 @@
 #
 # A client in C for which the host has no device finds all that it wants of the bus: the PCI driver
 # loads, registers, and goes again; given a device that does not speak with it, it waits for that
-# until the host takes the device away. Of the graphics driver there is boot/builtin.
+# until the host takes the device away. Of the graphics driver there is clients/screen.
 
 drivers=/sys/bus/vmbus/drivers
 device=/sys/bus/vmbus/devices/5e1f0a94-3c7d-4b26-8d19-0a6be47c52f0

@@ -37,6 +37,7 @@ pub mod shutdown;
 pub mod storvsp;
 pub mod timesync;
 pub mod trace;
+pub mod video;
 pub mod vss;
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use crate::keyboard::Keyboard;
 use crate::kvp::Kvp;
 use crate::mouse::Mouse;
 use crate::timesync::Timesync;
+use crate::video::Video;
 use crate::vss::Vss;
 
 /// What [`make`] knows.
-pub const NAMES: [&str; 7] = ["timesync", "kvp", "vss", "keyboard", "mouse", "balloon", "echo"];
+pub const NAMES: [&str; 8] =
+    ["timesync", "kvp", "vss", "keyboard", "mouse", "balloon", "echo", "video"];
 
 /// Makes a device; returns the name that it has on the control line too.
 pub fn make(name: &str) -> Option<(&'static str, Box<dyn Device>)> {
@@ -24,6 +26,7 @@ pub fn make(name: &str) -> Option<(&'static str, Box<dyn Device>)> {
         "mouse" => ("mouse", Box::new(Mouse::new())),
         "balloon" => ("balloon", Box::new(Balloon::new())),
         "echo" => ("echo0", Box::new(Echo::new())),
+        "video" => ("video", Box::new(Video::new())),
         _ => return None,
     })
 }
