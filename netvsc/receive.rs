@@ -54,6 +54,7 @@ use kernel::{
 };
 
 use crate::buffers::part;
+use zerocopy::IntoBytes;
 
 /// Bytes of all per-packet information of a frame, at most.
 const MAX_INFO: usize = 1024;
@@ -213,10 +214,11 @@ impl Receiver {
     ) -> Result {
         let body_len = message.len().checked_sub(rndis::HEADER).ok_or(EINVAL)?;
         let body = part(message, rndis::HEADER, body_len)?;
-        let mut fields = [0; rndis::PACKET];
-        part(body, 0, rndis::PACKET)?.copy_to_slice(&mut fields);
-        let [data_at, data_len, info_at, info_len] =
-            [0, 4, 20, 24].map(|at| u32_at(&fields, at).unwrap_or(u32::MAX));
+        let mut fields = [0u32; rndis::PACKET / 4];
+        part(body, 0, rndis::PACKET)?.copy_to_slice(fields.as_mut_bytes());
+        let [data_at, data_len, _, _, _, info_at, info_len, ..] = fields;
+        let (data_at, data_len) = (u32::from_le(data_at), u32::from_le(data_len));
+        let (info_at, info_len) = (u32::from_le(info_at), u32::from_le(info_len));
 
         // Checked, and taken as it is: the data are copied once, later.
         part(body, data_at as usize, data_len as usize)?;
