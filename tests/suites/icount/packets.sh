@@ -10,7 +10,8 @@
 #
 # What packets cost: small ones from a program and from the kernel's generator (without bursts,
 # which give a packet to the driver several times: the C driver oopses), small ones received, TCP
-# in segments of the MTU each way, and in large pieces.
+# in segments of the MTU each way, and in large pieces. How many frames carry a transfer, and how many
+# acknowledgements come back, is the stack's choice, by what it has seen of times: notes say so.
 
 need_net
 show_modules
@@ -52,18 +53,30 @@ receive_frames() { # COUNT
 receive_frames 200
 measure received 2000 nic0 receive_frames 2000
 
+# How large the pieces are does not depend on how long an answer took, nor on what came before.
+echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save
+echo 30 >/proc/sys/net/ipv4/tcp_tso_rtt_log
+echo 0 >/sys/module/tcp_cubic/parameters/hystart
+transfer() { # NAME UNITS COMMAND
+	local sent received
+	sent=$(tx)
+	received=$(rx)
+	measure "$1" "$2" nic0 "$3"
+	note "$1: $(($(tx) - sent)) frames sent, $(($(rx) - received)) received"
+}
+
 noise 4
 receive() { [ "$(nc -w 30 $PEER 7002 </dev/null | wc -c)" = $((8 << 20)) ]; }
 to() { nc -w 30 $PEER 7001 </tmp/noise >/dev/null; }
 to
 # 64 KiB are the unit.
-measure tcp_sent_large 64 nic0 to
+transfer tcp_sent_large 64 to
 receive
-measure tcp_received_large 128 nic0 receive
+transfer tcp_received_large 128 receive
 /tools/ethtool -K eth0 tso off gso off
 # A segment is 1448 bytes.
 to
-measure tcp_sent 2896 nic0 to
+transfer tcp_sent 2896 to
 /tools/ethtool -K eth0 gro off
 receive
-measure tcp_received 5793 nic0 receive
+transfer tcp_received 5793 receive
