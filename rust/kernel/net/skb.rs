@@ -23,6 +23,7 @@ use crate::{
     prelude::*, //
 };
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
@@ -342,7 +343,22 @@ impl TxSkb {
     /// The frame's bytes, as pieces of physical memory, in their order. None is empty.
     #[inline]
     pub fn segments(&self) -> Segments<'_> {
-        Segments { skb: self, next: 0 }
+        let info = self.shinfo();
+
+        // INVARIANT: The frame has so many fragments, and keeps them as long as it is borrowed.
+        Segments {
+            head: Segment {
+                // SAFETY: By the type invariant the pointer is valid.
+                phys: unsafe { bindings::skb_head_phys(self.as_raw()) },
+                // CAST: Part of the frame's length, which has 32 bits.
+                len: self.head_len() as u32,
+            },
+            // SAFETY: A frame has a valid `skb_shared_info`.
+            fragment: unsafe { &raw const (*info).frags }.cast(),
+            // SAFETY: As above.
+            left: usize::from(unsafe { (*info).nr_frags }),
+            _frame: PhantomData,
+        }
     }
 
     /// How many [pieces](TxSkb::segments) there are at most.
@@ -422,11 +438,17 @@ fn forgotten(skb: NonNull<bindings::sk_buff>) {
 }
 
 /// The pieces of a frame; see [`TxSkb::segments`].
+///
+/// # Invariants
+///
+/// From `fragment` on there are `left` valid fragments of the frame.
 #[derive(Clone)]
 pub struct Segments<'a> {
-    skb: &'a TxSkb,
-    /// 0: the head, then the fragments.
-    next: usize,
+    /// Empty once it was returned.
+    head: Segment,
+    fragment: *const bindings::skb_frag_t,
+    left: usize,
+    _frame: PhantomData<&'a TxSkb>,
 }
 
 impl Iterator for Segments<'_> {
@@ -434,42 +456,29 @@ impl Iterator for Segments<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Segment> {
-        loop {
-            let at = self.next;
-            self.next = at.checked_add(1)?;
-            let segment = if at == 0 {
-                Segment {
-                    // SAFETY: By the type invariant of `TxSkb` the pointer is valid.
-                    phys: unsafe { bindings::skb_head_phys(self.skb.as_raw()) },
-                    // CAST: Part of the frame's length, which has 32 bits.
-                    len: self.skb.head_len() as u32,
-                }
-            } else {
-                let info = self.skb.shinfo();
+        if self.head.len != 0 {
+            let head = self.head;
 
-                // SAFETY: A frame has a valid `skb_shared_info`.
-                if at > usize::from(unsafe { (*info).nr_frags }) {
-                    self.next = at;
-                    return None;
-                }
-                // SAFETY: There are so many fragments.
-                let frag = unsafe {
-                    (&raw const (*info).frags)
-                        .cast::<bindings::skb_frag_t>()
-                        .add(at - 1)
-                };
+            self.head.len = 0;
+            return Some(head);
+        }
+        while let Some(left) = self.left.checked_sub(1) {
+            let fragment = self.fragment;
 
-                Segment {
-                    // SAFETY: By the type invariant of `TxSkb` this is a page.
-                    phys: unsafe { bindings::skb_frag_phys(frag) },
-                    // SAFETY: As above.
-                    len: unsafe { (*frag).len },
-                }
-            };
-            if segment.len != 0 {
-                return Some(segment);
+            // INVARIANT: There is one less behind this one.
+            self.left = left;
+            self.fragment = fragment.wrapping_add(1);
+            // SAFETY: By the type invariant this is a fragment.
+            let len = unsafe { (*fragment).len };
+            if len != 0 {
+                return Some(Segment {
+                    // SAFETY: As above, and by the type invariant of `TxSkb` it is a page.
+                    phys: unsafe { bindings::skb_frag_phys(fragment) },
+                    len,
+                });
             }
         }
+        None
     }
 }
 

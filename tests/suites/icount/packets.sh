@@ -53,7 +53,7 @@ receive_frames() { # COUNT
 receive_frames 200
 measure received 2000 nic0 receive_frames 2000
 
-# How large the pieces are does not depend on how long an answer took, nor on what came before.
+# The size of what is sent at a time does not depend on how long an answer took, nor on what was before.
 echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save
 echo 30 >/proc/sys/net/ipv4/tcp_tso_rtt_log
 echo 0 >/sys/module/tcp_cubic/parameters/hystart
@@ -67,7 +67,9 @@ transfer() { # NAME UNITS COMMAND
 
 noise 4
 receive() { [ "$(nc -w 30 $PEER 7002 </dev/null | wc -c)" = $((8 << 20)) ]; }
-to() { nc -w 30 $PEER 7001 </tmp/noise >/dev/null; }
+# In one piece: small ones would be sent as they come, or together, by what is on its way just then.
+echo 16777216 >/proc/sys/net/core/wmem_max
+to() { /tools/socat -t 30 -b 4194304 OPEN:/tmp/noise!!STDOUT "TCP4:$PEER:7001,sndbuf=8388608" >/dev/null; }
 to
 # 64 KiB are the unit.
 transfer tcp_sent_large 64 to
