@@ -63,6 +63,10 @@ const DEFAULT_BATCH: u32 = 8;
 const DEFAULT_ALIGNMENT: u32 = 8;
 const MAX_BATCH: u32 = 256;
 
+/// Questions for a path of frames without an answer, at most: each keeps a place among the requests of
+/// a channel, which frames need too.
+const MAX_QUESTIONS: u32 = 16;
+
 /// Bytes to which messages are filled up, at most; what is more makes no sense.
 pub(crate) const MAX_ALIGNMENT: usize = 256;
 
@@ -124,6 +128,8 @@ pub(crate) struct Attached {
     sends: Atomic<bool>,
     /// Which frames the card passes on.
     pub(crate) filter: Atomic<u32>,
+    /// Questions for a path of frames that the host has not answered.
+    questions: Atomic<u32>,
     /// It is about to be closed.
     pub(crate) closing: Atomic<bool>,
     sizes: Sizes,
@@ -171,6 +177,7 @@ impl Attached {
                 alignment: Atomic::new(DEFAULT_ALIGNMENT),
                 sends: Atomic::new(false),
                 filter: Atomic::new(0),
+                questions: Atomic::new(0),
                 closing: Atomic::new(false),
                 sizes,
             }),
@@ -335,11 +342,33 @@ impl Attached {
         self.sends.store(on, Relaxed);
     }
 
+    /// A question for a path of frames is about to be sent; [`EBUSY`] if many were not answered.
+    /// With RTNL, as for [`Attached::in_flight`].
+    pub(crate) fn begin_question(&self) -> Result {
+        if self.questions.load(Relaxed) >= MAX_QUESTIONS {
+            return Err(EBUSY);
+        }
+        self.questions.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// It was answered, or not sent. Any context.
+    pub(crate) fn end_question(&self) {
+        self.questions.fetch_sub(1, Relaxed);
+    }
+
     /// Frames and messages that the host has not completed.
+    ///
+    /// Not among them are questions for a path of frames: it need not answer these, and has no
+    /// memory of theirs. Their ids are theirs until the channel is closed.
     pub(crate) fn in_flight(&self) -> usize {
-        self.open_queues()
+        let all: usize = self
+            .open_queues()
             .map(|open| open.session.writer().in_flight())
-            .sum()
+            .sum();
+
+        // CAST: A small number.
+        all.saturating_sub(self.questions.load(Relaxed) as usize)
     }
 
     /// Drops frames that still wait to be sent. Nobody sends any more.

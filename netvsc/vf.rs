@@ -445,7 +445,8 @@ fn failed(dev: &Device<Nic>, rtnl: &Rtnl, vf: &Interface, way: &str, error: Erro
     );
 }
 
-/// Asks the host for a path. Under RTNL. [`EAGAIN`] if there is no room.
+/// Asks the host for a path. Under RTNL. [`EAGAIN`] if there is no room, [`EBUSY`] if it answers
+/// nothing.
 fn ask(dev: &Device<Nic>, attached: &Attached, to_vf: bool) -> Result<Path> {
     let session = attached.primary()?;
     let message = Message::switch_data_path(to_vf);
@@ -453,13 +454,17 @@ fn ask(dev: &Device<Nic>, attached: &Attached, to_vf: bool) -> Result<Path> {
 
     // Before the host can answer. If it has no room it is on the channel's path, as frames are.
     dev.vf.path.store(path.0, Relaxed);
+    attached.begin_question()?;
     trace::nvsp_send(session, &message);
     match session
         .writer()
         .request(message.bytes(), Pending::Switch(path.0))
     {
         Ok(()) => Ok(path),
-        Err((error, _)) => Err(error),
+        Err((error, _)) => {
+            attached.end_question();
+            Err(error)
+        }
     }
 }
 
@@ -482,6 +487,7 @@ pub(crate) fn answered(dev: &Device<Nic>, attached: &Attached, path: u32) {
     // Old ones are late.
     let _ = dev.vf.path.cmpxchg(path, path | Path::CONFIRMED, Full);
 
+    attached.end_question();
     attached.notify();
     dev.deferred.vf_changed();
 }
