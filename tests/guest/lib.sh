@@ -157,6 +157,15 @@ need_net() {
 	fail "eth0 did not come up or $PEER does not answer"
 }
 
+# Takes eth0's card from its driver and gives it back: the host is asked everything once more.
+rebind_card() {
+	local device driver=/sys/bus/vmbus/drivers/hv_netvsc
+	device=$(basename "$(readlink /sys/class/net/eth0/device)")
+	echo "$device" >$driver/unbind
+	echo "$device" >$driver/bind || fail "the card does not come"
+	[ -e /sys/class/net/eth0 ] || fail "there is no eth0"
+}
+
 # How often a test does something: more in a soak, and less in a kernel full of checks, which
 # sees the first time that something is wrong.
 rounds() { # TIMES
@@ -189,6 +198,40 @@ verify_fio() { # NAME ARGUMENTS...
 		fail "fio $name: $(grep -m1 -iE 'verify|error|bad' "/tmp/$name.txt")"
 	}
 	grep -q 'READ:' "/tmp/$name.txt" || fail "fio $name did not read anything back"
+}
+
+# Has the host keep four reads of $disk, which begins with the 1 MiB of /tmp/noise, and waits until it
+# has them. Sets $readers.
+keep_reads() {
+	local reader before
+	before=$(counter scsi0.kept)
+	host scsi0 keep 4
+	readers=
+	for reader in 0 1 2 3; do
+		dd if="$disk" of=/tmp/back$reader bs=64k skip=$((4 * reader)) count=4 iflag=direct &
+		readers="$readers $!"
+	done
+	within 10 reads_kept $((before + 4)) || fail "the host kept $(($(counter scsi0.kept) - before)) reads, not 4"
+}
+reads_kept() { [ "$(counter scsi0.kept)" = "$1" ]; }
+
+# Fails if one of them has ended.
+need_kept_reads() {
+	local reader
+	for reader in $readers; do
+		kill -0 "$reader" || fail "a read ended without an answer"
+	done
+}
+
+# Has the host answer them; fails unless they return what was written.
+answer_reads() {
+	local reader
+	host scsi0 answer
+	for reader in $readers; do
+		wait "$reader" || fail "a read that was answered late failed"
+	done
+	[ "$(cat /tmp/back0 /tmp/back1 /tmp/back2 /tmp/back3 | sum)" = "$(sum /tmp/noise)" ] ||
+		fail "reads that were answered late returned other data"
 }
 
 # Sends a file to the peer and compares what it got with what was sent.

@@ -3,25 +3,15 @@
 # vcpus: 1
 # rust: hv_netvsc
 # timeout: 60
-# each: shift batch address group lso speed sections alias-short
+# each: shift batch address group speed sections alias-short
 # tools: ethtool
 # breaks-with: netvsc/attach.rs: a name without its end is no name (seen)
 #
 # X9, X10: the host says of the card what cannot be: a padding of 2 to the power of 40, packets of no
-# message, an address of zeros or of a group, no frame that it segments although it segments, a link
-# that is faster than anything, few sections of 4 MiB; a name without its end. C gets away with these:
-# its stack is zeroed in this kernel, and there is memory for 64 such sections. See facts-kept.
+# message, an address of zeros or of a group, a link that is faster than anything, few sections of 4 MiB;
+# a name without its end. C gets away with these: its stack is zeroed in this kernel, and there is
+# memory for 64 such sections. See facts-kept.
 
-class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
-device=$(grep -lF "$class" /sys/bus/vmbus/devices/*/class_id)
-device=${device%/class_id}
-device=${device##*/}
-driver=/sys/bus/vmbus/drivers/hv_netvsc
-again() {
-	echo "$device" >$driver/unbind
-	echo "$device" >$driver/bind || fail "the card does not come"
-	[ -e /sys/class/net/eth0 ] || fail "there is no eth0"
-}
 need_net
 noise 1
 case $1 in
@@ -29,12 +19,11 @@ shift) host nic0 say batch 8 40 ;;
 batch) host nic0 say batch 0 3 ;;
 address) host nic0 say 0x1010101 000000000000 ;;
 group) host nic0 say 0x1010101 01005e000001 ;;
-lso) host nic0 say lso 0 ;;
 speed) host nic0 say 0x10107 ffffffff ;;
 sections) host nic0 say sections 4194304 3 ;;
 alias-short) host nic0 say 0x20216 4100 ;;
 esac
-again
+rebind_card
 case $1 in
 address | group)
 	not ip link set eth0 up || fail "the card comes up with the address $(cat /sys/class/net/eth0/address)"
@@ -50,6 +39,6 @@ send_file /tmp/noise
 receive_file
 ping -c 2 -s 20000 -W 1 $PEER || fail "no answer to large frames"
 host nic0 say truth
-again
+rebind_card
 need_net
 receive_little

@@ -20,15 +20,7 @@ dd if=/tmp/noise of="$disk" bs=64k oflag=direct
 for lun in 0 1; do
 	echo temporary write through >"$(echo /sys/class/scsi_disk/*:0:0:$lun)/cache_type"
 done
-before=$(counter scsi0.kept)
-host scsi0 keep 4
-readers=
-for reader in 0 1 2 3; do
-	dd if="$disk" of=/dev/null bs=64k skip=$((4 * reader)) count=4 iflag=direct &
-	readers="$readers $!"
-done
-kept() { [ "$(counter scsi0.kept)" = $((before + 4)) ]; }
-within 10 kept || fail "the host kept $(($(counter scsi0.kept) - before)) reads, not 4"
+keep_reads
 sleep 1
 [ "$(counter patterns_kept)" -ge 40 ] || fail "the host wrote over buffers $(counter patterns_kept) times"
 host rescind scsi0
