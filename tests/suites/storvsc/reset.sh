@@ -8,8 +8,7 @@
 # breaks-with: storvsc/controller.rs: the host is not asked; commands are not waited for (both seen)
 #
 # Resets of the device, the bus and the host, which are all one, while the disk is busy: the host is
-# asked, all commands are answered first (also where an answer comes before C has counted the command,
-# Y13), nothing is lost.
+# asked, all commands are answered first, nothing is lost. See held-sender.
 
 need_disk 0
 noise 4

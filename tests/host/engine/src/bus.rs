@@ -105,6 +105,10 @@ pub trait Transport {
 
     /// Answers the guest's next `count` posts with this status instead of taking them.
     fn refuse_posts(&mut self, _status: u16, _count: u32) {}
+
+    /// Has the processor that signals this connection next stand still for so long (ms) before it
+    /// goes on behind that.
+    fn hold_sender(&mut self, _connection: u32, _ms: u32) {}
 }
 
 /// The connection id with which the guest signals a channel: the channel's number and SINT 2.

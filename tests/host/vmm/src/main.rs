@@ -11,6 +11,7 @@ mod boot;
 mod cmos;
 mod cut;
 mod events;
+mod hold;
 mod machine;
 mod memory;
 mod results;
@@ -40,6 +41,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use cut::Power;
 use events::Loop;
+use hold::Hold;
 use machine::{Machine, MAX_VCPUS};
 use memory::{Ram, MAX_MIB};
 use serial::{irq_line, Lines, Port};
@@ -421,6 +423,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let [irq0, irq1] = irqs;
     let pages: Arc<Vec<Pages>> = Arc::new((0..options.vcpus).map(|_| Pages::default()).collect());
     let refusals = Arc::new(Refusals::default());
+    let hold = Arc::new(Hold::default());
     let shared = Arc::new(Shared {
         ram: ram.clone(),
         ports: [
@@ -431,6 +434,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
         pages: pages.clone(),
         max_version: options.vmbus_max,
         refusals: refusals.clone(),
+        hold: hold.clone(),
     });
 
     let level = match options.trace {
@@ -441,7 +445,7 @@ fn run(options: &Options) -> Result<(Option<End>, Loop)> {
     let trace = log_file(out, "trace.jsonl", boot)?
         .map(|file| Box::new(BufWriter::new(file)) as Box<dyn Write + Send>);
     let epoll = Arc::new(Epoll::new()?);
-    let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone(), refusals);
+    let synic = Synic::new(ram.clone(), machine.vm.clone(), pages, epoll.clone(), refusals, hold);
     let mut host =
         Host::new(Arc::new(ram), Box::new(synic), Trace::new(level, trace), options.vmbus_max);
     if options.monitor {

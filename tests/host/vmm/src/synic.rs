@@ -17,6 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 
+use crate::hold::Hold;
 use crate::memory::Ram;
 
 ioctl_iow_nr!(KVM_HYPERV_EVENTFD, KVMIO, 0xbd, kvm_hyperv_eventfd);
@@ -87,6 +88,7 @@ pub struct Synic {
     pages: Arc<Vec<Pages>>,
     epoll: Arc<Epoll>,
     refusals: Arc<Refusals>,
+    hold: Arc<Hold>,
     /// Registered connections: KVM writes the eventfd when the guest signals.
     connections: BTreeMap<u32, EventFd>,
 }
@@ -100,8 +102,9 @@ impl Synic {
         pages: Arc<Vec<Pages>>,
         epoll: Arc<Epoll>,
         refusals: Arc<Refusals>,
+        hold: Arc<Hold>,
     ) -> Self {
-        Self { ram, vm, pages, epoll, refusals, connections: BTreeMap::new() }
+        Self { ram, vm, pages, epoll, refusals, hold, connections: BTreeMap::new() }
     }
 
     fn interrupt(&self, vp: u32) {
@@ -188,5 +191,11 @@ impl Transport for Synic {
 
     fn refuse_posts(&mut self, status: u16, count: u32) {
         self.refusals.set(status, count);
+    }
+
+    fn hold_sender(&mut self, connection: u32, ms: u32) {
+        self.hold.set(connection, ms);
+        // From now on its signals are exits, which a processor's thread sees.
+        self.disconnect(connection);
     }
 }

@@ -17,6 +17,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::acpi;
 use crate::cmos::{self, Cmos};
+use crate::hold::Hold;
 use crate::memory::Ram;
 use crate::serial::{Port, COM1, COM2};
 use crate::synic::{Pages, Refusals};
@@ -91,6 +92,8 @@ pub struct Shared {
     pub max_version: Version,
     /// Posts that are refused on purpose.
     pub refusals: Arc<Refusals>,
+    /// A processor that is to stand still on purpose.
+    pub hold: Arc<Hold>,
 }
 
 /// Runs one processor until the machine ends.
@@ -195,7 +198,11 @@ fn hypercall(shared: &Shared, mailbox: &Mailbox, input: u64, params: [u64; 2]) -
             status
         }
         HVCALL_SIGNAL_EVENT => {
-            mailbox.send(Event::Signal(params[0] as u32));
+            let connection = params[0] as u32;
+            mailbox.send(Event::Signal(connection));
+            if let Some(time) = shared.hold.take(connection) {
+                std::thread::sleep(time);
+            }
             0
         }
         _ => HV_STATUS_INVALID_HYPERCALL_CODE,

@@ -11,7 +11,7 @@ const HELP: &str = "fault seed N | clear | hold MS | post STATUS N | storm RATE 
     | message NAME EFFECT | packet DEVICE EFFECT | no-interrupt DEVICE MS|forever \
     | early-interrupt DEVICE N [gpadl] | rescind DEVICE STEP [N] | pause DEVICE CHANNEL AFTER|sweep MS \
     | ring DEVICE CHANNEL write|read|mask|pending VALUE|back|random | mend DEVICE CHANNEL \
-    | flicker DEVICE ROUNDS MS | forge N|end \
+    | hold-sender DEVICE CHANNEL MS | flicker DEVICE ROUNDS MS | forge N|end \
     | offer DEVICE [relid=N] [sub=N] [monitor=N] [flags=N] [class=same] [instance=same]";
 
 fn word<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
@@ -123,6 +123,13 @@ impl Host {
             ["post", status, count] => {
                 self.transport.refuse_posts(word(status)?, word(count)?);
                 self.note_fault("post", status);
+            }
+            ["hold-sender", name, channel, ms] => {
+                let (index, channel) = (self.find(name)?, word::<usize>(channel)?);
+                let relid = self.devices[index].slots.get(channel).and_then(|slot| slot.relid);
+                let relid = relid.ok_or("there is no such channel")?;
+                self.transport.hold_sender(signal_connection(relid), word(ms)?);
+                self.note_fault("hold-sender", name);
             }
             ["storm", rate] => self.storm(Some(Storm { rate: number(rate)?, hard: false })),
             ["storm", rate, "hard"] => self.storm(Some(Storm { rate: number(rate)?, hard: true })),
