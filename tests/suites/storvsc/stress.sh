@@ -7,7 +7,7 @@
 # soak: 120
 # host: --scsi-channels 3
 # tools: fio
-# breaks-with: storvsc/queue.rs: the offset in the first page is left out for more than 32 pages (not tried yet)
+# breaks-with: storvsc/queue.rs: the offset in the first page is left out for more than 32 pages (seen)
 #
 # Loads of all kinds, one after another, for five seconds, ten minutes in a soak: so many jobs, such
 # sizes, so many commands under way, in order and not, at once on another disk; each block is verified.
@@ -35,6 +35,8 @@ while [ "$(date +%s)" -lt $end ]; do
 	pick write randwrite randwrite randrw && how=$word
 	pick 512-4k 4k-4k 4k-64k 512-256k 64k-64k 4k-1M 1M-1M && sizes=$word
 	pick 512 2k 4k 4k && align=$word
+	# Few have long transfers that begin anywhere in a page: one of them always does.
+	[ $round != 1 ] || { sizes=512-256k && align=512; }
 	case $sizes in 4k* | 64k* | 1M*) align=4k ;; esac
 	# The buffers have to fit into memory.
 	case $sizes in *1M) most=48 ;; *) most=256 ;; esac
