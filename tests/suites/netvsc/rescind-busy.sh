@@ -4,17 +4,18 @@
 # rust: hv_netvsc
 # timeout: 120
 # tools: socat
+# soak: 50
 # boot: own
 # xfail-c: X8 eth0 is still there
 # breaks-with: a wait for sends under way that the rescind does not end
 #
 # The host takes the card away while its send ring is full and answers come: eth0
-# vanishes, nothing hangs, and when the card comes back so does the connection.
+# vanishes, nothing hangs, and when the card comes back so does the connection. 200 times in a soak.
 
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { [ ! -e /sys/class/net/eth0 ]; }
 noise 2
-for round in 1 2 3 4; do
+for round in $(rounds 4); do
 	need_net
 	# UDP, because nothing slows that down but the ring.
 	/tools/socat -u -b 1400 OPEN:/dev/zero "UDP4:$PEER:7007" &
