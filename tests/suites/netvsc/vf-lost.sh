@@ -5,7 +5,7 @@
 # timeout: 120
 # soak: 2
 # tools: ethtool ping ip
-# xfail-c: X7 .
+# xfail-c: X7 killed|it takes
 # breaks-with: netvsc/attached.rs: in_flight() counts questions for a path (seen)
 #
 # The host never answers when it is asked for another path (X7). Nothing waits for that answer
