@@ -23,7 +23,7 @@ moved() { # COMMAND...: sets tx0 tx1 rx0 rx1 to how far each queue moved
 combined() { e -l eth0 | sed -n 's/^Combined:[[:space:]]*//p' | tail -n 1; }
 flows() { # Sixteen connections, each with its own port.
 	# shellcheck disable=SC2086
-	/tools/iperf3 -c $PEER -P 16 -n 6M $1 >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -P 16 -n 2M $1 >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
 }
 
 two() { [ "$(combined)" = 2 ]; }

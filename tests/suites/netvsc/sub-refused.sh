@@ -21,8 +21,8 @@ carry() { # CHANNEL...: of the host; the others carry nothing
 		queues tx$n >/tmp/tx$n
 		queues rx$n >/tmp/rx$n
 	done
-	/tools/iperf3 -c $PEER -P 24 -n 6M >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
-	/tools/iperf3 -c $PEER -P 24 -n 6M -R >/tmp/iperf.txt || fail "iperf3 -R: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -P 24 -n 2M >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -P 24 -n 2M -R >/tmp/iperf.txt || fail "iperf3 -R: $(tail -n 1 /tmp/iperf.txt)"
 	for n in 0 1 2 3; do
 		tx=$(($(queues tx$n) - $(cat /tmp/tx$n))) rx=$(($(queues rx$n) - $(cat /tmp/rx$n)))
 		case " $* " in

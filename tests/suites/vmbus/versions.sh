@@ -3,7 +3,7 @@
 # vcpus: 1
 # rust: hv_vmbus
 # timeout: 120
-# breaks-with: a host that takes the next older version (seen)
+# breaks-with: the host is told another version (seen, when that was a parameter)
 #
 # The newest version that the host takes is the one that is used, and devices work with it.
 
