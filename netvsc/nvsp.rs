@@ -242,8 +242,8 @@ pub(crate) fn send_table(version: Version, payload: &[u8]) -> Option<[u32; SEND_
     let bytes = payload.get(at..at.checked_add(LEN)?)?;
     let mut table = [0; SEND_TABLE];
 
-    for (entry, word) in table.iter_mut().zip(bytes.chunks_exact(4)) {
-        *entry = u32::from_le_bytes(word.try_into().ok()?);
+    for (n, entry) in table.iter_mut().enumerate() {
+        *entry = u32_at(bytes, 4 * n)?;
     }
     Some(table)
 }
