@@ -81,14 +81,14 @@ try_host() { # COMMAND...
 
 # One counter of the VMM, 0 if it never counted: since it began, and since this test did, whose boot
 # others had before it.
-total() { # NAME
+counter_ever() { # NAME
 	local all
 	all=$(host counters)
 	echo "$all" | counted "$1"
 }
 counter() { # NAME
 	local now
-	now=$(total "$1") || exit
+	now=$(counter_ever "$1") || exit
 	echo $((now - $(counted "$1" </tmp/counters)))
 }
 counted() { tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0; } # NAME

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # vcpus: 1
-# rust: hv_vmbus hv_storvsc
-# smoke: yes
-# kconfig: debug
+# kconfig: builtin
 # timeout: 60
 # breaks-with: nothing was tried yet
 #
-# The delays of CONFIG_HYPERV_TESTING in debugfs: what they take and refuse, that a device is slower by
+# The delays of CONFIG_HYPERV_TESTING, with which C's hv_vmbus uses freed memory when it is unloaded (seen
+# on debug), in debugfs: what they take and refuse, that a device is slower by
 # as much as they say for each interrupt or packet, once, and that they go with the device.
 
 need_disk 0

@@ -35,8 +35,8 @@ for round in 1 2 3; do
 	sleep 0.5
 	echo disk >/sys/power/state || fail "round $round: the kernel cannot hibernate: $(dmesg | tail -n 3)"
 	# The host is a new one: the kernel that brought us back has left it, and we have come.
-	[ "$(total contacts)" = 2 ] || fail "round $round: the new host was contacted $(total contacts) times"
-	[ "$(total unloads)" = 1 ] || fail "round $round: the new host was left $(total unloads) times"
+	[ "$(counter_ever contacts)" = 2 ] || fail "round $round: the new host was contacted $(counter_ever contacts) times"
+	[ "$(counter_ever unloads)" = 1 ] || fail "round $round: the new host was left $(counter_ever unloads) times"
 	sleep 0.5
 	touch /tmp/enough
 	wait $reader || fail "round $round: the disk does not read what was written"

@@ -3,6 +3,7 @@
 # vcpus: 1
 # rust: hv_vmbus
 # timeout: 60
+# boot: own
 # each: duplicate unknown-id
 # breaks-with: vmbus/requestor.rs: a number is taken without a look at its mark (seen)
 #

@@ -16,8 +16,8 @@
 # way is by the panic notifiers; others are in vmbus/kdump-ways, which is this with an argument.
 
 if [ -e /proc/vmcore ]; then
-	[ "$(total contacts)" = 2 ] || fail "the host was contacted $(total contacts) times by two kernels"
-	[ "$(total unloads)" = 1 ] || fail "the kernel that died left the bus $(total unloads) times"
+	[ "$(counter_ever contacts)" = 2 ] || fail "the host was contacted $(counter_ever contacts) times by two kernels"
+	[ "$(counter_ever unloads)" = 1 ] || fail "the kernel that died left the bus $(counter_ever unloads) times"
 	recalled=$(host recall)
 	# Nobody could tell its other processors to take no signals any more.
 	for cpu in $(seq ${recalled#* }); do

@@ -16,8 +16,8 @@ sector() { # of the second disk: what the first kernel tells the second
 	dd if="/dev/$(disk_name 1)" bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\0'
 }
 if grep -qw hvtest.again /proc/cmdline; then
-	[ "$(total contacts)" = 2 ] || fail "the host was contacted $(total contacts) times by two kernels"
-	[ "$(total unloads)" = 1 ] || fail "the first kernel left the bus $(total unloads) times"
+	[ "$(counter_ever contacts)" = 2 ] || fail "the host was contacted $(counter_ever contacts) times by two kernels"
+	[ "$(counter_ever unloads)" = 1 ] || fail "the first kernel left the bus $(counter_ever unloads) times"
 	need_disk 0
 	need_disk 1
 	need_disk 0
