@@ -306,7 +306,10 @@ impl Answers {
             pages: 1,
             payload: nvsp::MESSAGE,
         };
-        let (page, offset) = slot.place();
+        let (page, offset) = match slot.place() {
+            Ok(place) => place,
+            Err(error) => return Err((error, slot)),
+        };
         let message = nvsp::Message::rndis(true, nvsp::NO_SECTION, 0);
 
         let mut packet = match session.writer().reserve_seldom(shape) {

@@ -30,7 +30,8 @@ const PAGE: usize = 4096;
 
 /// Slots of equal size, none of which crosses a page.
 pub(crate) struct Lent {
-    memory: Coherent<[u8]>,
+    /// One by one: there may be no two free ones in a row.
+    pages: KVec<Coherent<[u8]>>,
     slot: usize,
     /// A bit for each slot that is free.
     free: KVec<Atomic<u64>>,
@@ -50,9 +51,14 @@ impl Lent {
         }
         let len = slot.checked_mul(count).ok_or(EINVAL)?;
         let free = all_free(count)?;
-        let memory = Coherent::<u8>::zeroed_slice(dev, len.next_multiple_of(PAGE), GFP_KERNEL)?;
+        let mut pages = KVec::with_capacity(len.div_ceil(PAGE), GFP_KERNEL)?;
 
-        Ok(Arc::new(Self { memory, slot, free }, GFP_KERNEL)?)
+        for _ in 0..len.div_ceil(PAGE) {
+            let page = Coherent::<u8>::zeroed_slice(dev, PAGE, GFP_KERNEL)?;
+
+            pages.push(page, GFP_KERNEL)?;
+        }
+        Ok(Arc::new(Self { pages, slot, free }, GFP_KERNEL)?)
     }
 
     /// Whether there is a free slot. Any context.
@@ -74,9 +80,13 @@ impl Lent {
 }
 
 impl Slot {
+    /// Its page, and where it begins in that.
     #[inline]
-    fn start(&self) -> usize {
-        self.index.wrapping_mul(self.lent.slot)
+    fn start(&self) -> Result<(&Coherent<[u8]>, usize)> {
+        let start = self.index.wrapping_mul(self.lent.slot);
+        let page = self.lent.pages.get(start / PAGE).ok_or(EINVAL)?;
+
+        Ok((page, start % PAGE))
     }
 
     /// Writes at the begin of the slot. Fails with [`EMSGSIZE`] if it is not large enough.
@@ -85,25 +95,21 @@ impl Slot {
         if bytes.len() > self.lent.slot {
             return Err(EMSGSIZE);
         }
-        let start = self.start();
+        let (page, start) = self.start()?;
         let end = start.checked_add(bytes.len()).ok_or(EMSGSIZE)?;
-        let place = io_project!((&self.lent.memory).as_view().as_sys_mem(), [try: start..end]);
+        let place = io_project!(page.as_view().as_sys_mem(), [try: start..end]);
 
         place.copy_from_slice(bytes);
         Ok(())
     }
 
-    /// Its page, and where it begins in that.
+    /// The number of its page for the host, and where it begins in that.
     #[inline]
-    pub(crate) fn place(&self) -> (u64, u32) {
-        let at = self
-            .lent
-            .memory
-            .dma_address()
-            .wrapping_add(self.start() as u64);
+    pub(crate) fn place(&self) -> Result<(u64, u32)> {
+        let (page, start) = self.start()?;
 
         // CAST: Less than a page.
-        (at / PAGE as u64, (at % PAGE as u64) as u32)
+        Ok((page.dma_address() / PAGE as u64, start as u32))
     }
 }
 

@@ -435,7 +435,7 @@ fn build<'a>(
         pages: 1 + MAX_PAGES,
         payload: nvsp::MESSAGE,
     })?;
-    let (page, offset) = slot.place();
+    let (page, offset) = slot.place()?;
     let mut pages = 0;
 
     // CAST: A header is shorter than its slot.

@@ -5,7 +5,7 @@
 # timeout: 90
 # boot: own
 # host: --ide 24M --ide 40M --ide 16M:dvd --scsi-channels 3
-# xfail-c: Y3 does not power off
+# xfail-c: Y3? does not power off
 # breaks-with: storvsc/driver.rs: each disk is added as target 0 (seen)
 #
 # Disks of an IDE controller, each a device of its own: one hardware queue, one channel, and the

@@ -6,7 +6,7 @@
 # boot: own
 # soak: 10
 # host: --scsi-channels 3
-# xfail-c: Y10 BUG: kernel NULL pointer
+# xfail-c: Y10? BUG: kernel NULL pointer
 # breaks-with: a channel counts as soon as it was offered, as with C when another one moves (seen: C)
 #
 # Sub-channels open, and move to other processors, while commands come from all of them; in between
