@@ -5,7 +5,7 @@
 # timeout: 60
 # kconfig: fast
 # host: --service timesync --service kvp --service vss --service keyboard --service mouse --service balloon --service echo
-# breaks-with: nothing was tried yet
+# breaks-with: a host that presses no key (seen)
 #
 # Suspend to idle: the connection stays, a key wakes the guest, and disk and card work as before.
 
@@ -21,7 +21,6 @@ grep -q s2idle /sys/power/mem_sleep || fail "the kernel cannot suspend to idle"
 for round in $(rounds 2); do
 	contacts=$(counter contacts)
 	slept=$(cat /sys/power/suspend_stats/success)
-	# The key goes up again: that is what wakes.
 	host later 2000 keyboard press 30
 	host later 2500 keyboard release 30
 	start=$(date +%s)

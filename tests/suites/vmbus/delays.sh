@@ -3,7 +3,7 @@
 # vcpus: 1
 # kconfig: builtin
 # timeout: 60
-# breaks-with: nothing was tried yet
+# breaks-with: vmbus/debugfs.rs: no delay of interrupts (seen)
 #
 # The delays of CONFIG_HYPERV_TESTING, with which C's hv_vmbus uses freed memory when it is unloaded (seen
 # on debug), in debugfs: what they take and refuse, that a device is slower by
