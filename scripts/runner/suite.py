@@ -46,7 +46,8 @@ class Test:
     timeout: int = 60
     own: bool = True
     tools: tuple = ()
-    # The weak spot of C that makes it fail (with a question mark: now and then), and an expression for the failure's reason.
+    # The weak spot of C that makes it fail (with a question mark: now and then), and an expression
+    # for the failure's reason.
     xfail: tuple = ()
     # An expression for the reason of its failure: it provokes what has to be noticed.
     must_fail: str = ""

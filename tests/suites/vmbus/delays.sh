@@ -5,9 +5,9 @@
 # timeout: 60
 # breaks-with: vmbus/debugfs.rs: no delay of interrupts (seen)
 #
-# The delays of CONFIG_HYPERV_TESTING, with which C's hv_vmbus uses freed memory when it is unloaded (seen
-# on debug), in debugfs: what they take and refuse, that a device is slower by
-# as much as they say for each interrupt or packet, once, and that they go with the device.
+# The delays of CONFIG_HYPERV_TESTING in debugfs: what they take and refuse, that a device is slower by
+# as much as they say for each interrupt or packet, once, and that they go with the device. Where the
+# bus is built in: with this option C's module uses freed memory when it goes (W30, seen on debug).
 
 need_disk 0
 device=$(echo /sys/bus/vmbus/devices/f8b3781a-*)

@@ -6,7 +6,7 @@
 # kconfig: debug
 # timeout: 60
 # tools: socat
-# breaks-with: nothing was tried yet
+# breaks-with: vmbus/connection/messages.rs: no event for a teardown that is confirmed (seen)
 #
 # The 22 trace events of the bus, with the fields that tools read: from the first message to the host
 # on, over a device that goes and comes, a channel that moves, and a socket that nobody takes.

@@ -13,6 +13,7 @@ use crate::mock::{Memory, Wire};
 use crate::ring::{Packet, PacketKind};
 
 mod faults;
+mod forge;
 mod sockets;
 mod sub_channels;
 
