@@ -81,25 +81,19 @@ try_host() { # COMMAND...
 
 # One counter of the VMM, 0 if it never counted: since it began, and since this test did, whose boot
 # others had before it.
-counter_ever() { # NAME
-	local all
-	all=$(host counters)
-	echo "$all" | counted "$1"
-}
-counter() { # NAME
-	local now
-	now=$(counter_ever "$1") || exit
-	echo $((now - $(counted "$1" </tmp/counters)))
-}
-counted() { tr ' ' '\n' | sed -n "s/^$1=//p" | grep . || echo 0; } # NAME
+counter_ever() { host counter "$1" ever; } # NAME
+counter() { host counter "$1"; } # NAME
 
 # Asks every 0.1 s until the command succeeds. A kernel full of checks gets more time.
 within() { # SECONDS COMMAND...
-	local end
-	end=$(($(date +%s) + $1 * ${SLOW:-1}))
+	local end now
+	# No program for the time: each costs a guest ten milliseconds.
+	read -r now _ </proc/uptime
+	end=$((${now%.*} + $1 * ${SLOW:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
-		[ "$(date +%s)" -lt $end ] || return 1
+		read -r now _ </proc/uptime
+		[ "${now%.*}" -lt $end ] || return 1
 		sleep 0.1
 	done
 }
@@ -155,6 +149,12 @@ need_net() {
 	up || true
 	ip addr
 	fail "eth0 did not come up or $PEER does not answer"
+}
+
+# Sets tx0, rx0, tx1, ... to the frames that the card's channels have carried.
+read_queues() {
+	tx1=0 rx1=0 tx2=0 rx2=0 tx3=0 rx3=0
+	eval "$(host nic0 queues)"
 }
 
 # Takes eth0's card from its driver and gives it back: the host is asked everything once more.
@@ -249,6 +249,16 @@ receive_file() { # [ADDRESS]
 # The same with 1 MiB, for what is done often.
 receive_little() { # [ADDRESS]
 	receive_from 7005 "${1:-$PEER}"
+}
+
+# The same over so many connections at once, each with its own port, and nobody looks at what comes.
+receive_many() { # CONNECTIONS
+	local n pids=
+	for n in $(seq "$1"); do
+		nc -w 30 $PEER 7005 </dev/null >/dev/null &
+		pids="$pids $!"
+	done
+	for n in $pids; do wait "$n" || fail "receiving from the peer failed"; done
 }
 
 receive_from() { # PORT ADDRESS

@@ -12,8 +12,8 @@
 
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { ! grep -qF "$class" /sys/bus/vmbus/devices/*/class_id; }
-faults() { counter 'fault[.]rescind'; }
-packets() { counter 'nic0[.]fault[.]rescind'; }
+faults() { counter fault.rescind; }
+packets() { counter nic0.fault.rescind; }
 came() { [ $(($(faults) + $(packets))) -gt "$count" ]; }
 need_net
 host rescind nic0

@@ -6,7 +6,7 @@
 # boot: own
 # each: key table
 # host: --nic tap0,queues=2
-# tools: ethtool iperf3
+# tools: ethtool
 # xfail-c: X20 is lost
 # breaks-with: C's own way: no key with one channel, and a new table of zeros at each attach (seen)
 #
@@ -17,12 +17,13 @@ need_net
 e() { /tools/ethtool "$@"; }
 combined() { e -l eth0 | sed -n 's/^Combined:[[:space:]]*//p' | tail -n 1; }
 two() { [ "$(combined)" = 2 ]; }
-received() { host nic0 queues | tr ' ' '\n' | sed -n 's/^rx1=//p' | grep . || echo 0; }
 second() { # frames that the second channel receives of sixteen connections
 	local before
-	before=$(received)
-	/tools/iperf3 -c $PEER -P 16 -t 1 -R >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
-	echo $(($(received) - before))
+	read_queues
+	before=$rx1
+	receive_many 16
+	read_queues
+	echo $((rx1 - before))
 }
 table() { e -x eth0 | grep -E '^ +[0-9]+:'; }
 key() { e -x eth0 | grep -E '^([0-9a-f]{2}:){39}'; }

@@ -13,8 +13,8 @@
 
 class='{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}'
 gone() { ! grep -qF "$class" /sys/bus/vmbus/devices/*/class_id; }
-faults() { counter 'fault[.]rescind'; }
-packets() { counter 'scsi0[.]fault[.]rescind'; }
+faults() { counter fault.rescind; }
+packets() { counter scsi0.fault.rescind; }
 came() { [ $(($(faults) + $(packets))) -gt "$count" ]; }
 need_disk 0
 noise 1

@@ -37,11 +37,11 @@ within 10 quiet || fail "10 s after the last change the driver is still looking 
 dmesg -c >/dev/null
 host scsi0 fail 100000 04 lun=0 opcode=28
 start=$(date +%s)
-while [ $(($(date +%s) - start)) -lt 6 ]; do
+while [ $(($(date +%s) - start)) -lt 4 ]; do
 	dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null || true
 done
 lines=$(dmesg | grep -c 'hv_storvsc' || true)
 host scsi0 faults off
 [ "$lines" -gt 0 ] || fail "errors are not logged"
-[ "$lines" -le 100 ] || fail "$lines lines were logged in 6 s"
+[ "$lines" -le 40 ] || fail "$lines lines were logged in 4 s"
 [ "$(dd if="$disk" bs=64k count=16 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "the disk returns other data"

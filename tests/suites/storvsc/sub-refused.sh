@@ -22,7 +22,7 @@ done
 host fault message OPEN_RESULT status 0xc0000001 1 skip 2
 modprobe hv_storvsc
 need_disk 0
-opened() { [ "$(counter 'fault[.]status')" = 1 ]; }
+opened() { [ "$(counter fault.status)" = 1 ]; }
 within 10 opened || fail "no sub-channel was refused"
 sleep 1
 

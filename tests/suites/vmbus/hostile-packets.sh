@@ -23,9 +23,9 @@ for device in nic0 scsi0; do
 done
 ping -c 5 -W 1 $PEER || true
 timeout -s KILL 10 dd if="$disk" of=/dev/null bs=4k count=8 iflag=direct || true
-seen=$(counter "nic0[.]fault[.]$1")
+seen=$(counter "nic0.fault.$1")
 [ "$seen" -ge 1 ] || fail "there was no fault on the network"
-[ "$1" = unknown-id ] || [ "$(counter "scsi0[.]fault[.]$1")" -ge 1 ] || fail "there was no fault on the disk"
+[ "$1" = unknown-id ] || [ "$(counter "scsi0.fault.$1")" -ge 1 ] || fail "there was no fault on the disk"
 host fault clear
 dd if=/tmp/noise of="$disk" bs=64k oflag=direct || fail "the disk does not write any more"
 need_net

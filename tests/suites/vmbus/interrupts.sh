@@ -28,7 +28,7 @@ echo "$device" >/sys/bus/vmbus/drivers/hv_netvsc/unbind
 # The channel is closed now, and the number is still the device's.
 host interrupt "$(cat /sys/bus/vmbus/devices/"$device"/id)"
 echo "$device" >/sys/bus/vmbus/drivers/hv_netvsc/bind
-[ "$(counter 'fault[.]early-interrupt')" -ge 1 ] || fail "no interrupt came before the open's answer"
+[ "$(counter fault.early-interrupt)" -ge 1 ] || fail "no interrupt came before the open's answer"
 need_net
 
 # No interrupt for half a second, then the one that is owed.
@@ -39,7 +39,7 @@ for round in 1 2 3; do
 	ping -c 1 -W 5 $PEER || fail "round $round: no answer to a ping whose interrupt is late"
 done
 for device in scsi0 nic0; do
-	[ "$(counter "$device[.]fault[.]no-interrupt")" -ge 2 ] || fail "no interrupt of $device was kept back"
+	[ "$(counter "$device.fault.no-interrupt")" -ge 2 ] || fail "no interrupt of $device was kept back"
 done
 host fault clear
 dd if="$disk" of=/tmp/back bs=64k count=16 iflag=direct

@@ -23,7 +23,7 @@ bound() { # DRIVER DEVICE
 
 # So many messages are held back by now.
 late() { # COUNT
-	[ "$(counter 'fault[.]delay')" -ge "$1" ]
+	[ "$(counter fault.delay)" -ge "$1" ]
 }
 
 card=$(device '{f8615163-df3e-46c5-913f-f2d2f965ed0e}')

@@ -27,14 +27,14 @@ for device in scsi0 nic0; do
 	host fault packet $device delay 50 10 completions skip 3
 done
 check "late completions"
-[ "$(counter 'scsi0[.]fault[.]delay')" = 10 ] || fail "not all of the disk's completions were late"
+[ "$(counter scsi0.fault.delay)" = 10 ] || fail "not all of the disk's completions were late"
 host fault clear
 
 for device in scsi0 nic0; do
 	host fault pause $device 0 sweep 3
 done
 check "pauses"
-[ "$(counter 'nic0[.]fault[.]pause')" -ge 5 ] || fail "the network ring was read without a pause"
+[ "$(counter nic0.fault.pause)" -ge 5 ] || fail "the network ring was read without a pause"
 host fault clear
 
 # A ring that is not read at all for a while is full, and nothing is lost.

@@ -17,14 +17,14 @@
 class='{f8615163-df3e-46c5-913f-f2d2f965ed0e}'
 gone() { ! grep -qF "$class" /sys/bus/vmbus/devices/*/class_id; }
 processor=/sys/devices/system/cpu/cpu1/online
-dropped() { [ "$(counter 'fault[.]drop')" -gt "$drops" ]; }
+dropped() { [ "$(counter fault.drop)" -gt "$drops" ]; }
 for round in $(rounds 2); do
 	need_net
 	device=$(grep -lF "$class" /sys/bus/vmbus/devices/*/class_id)
 	device=${device%/class_id}
 	channel=$(echo "$device"/channels/*)
 	[ "$(cat "$channel/cpu")" = 1 ] || echo 1 >"$channel/cpu" || fail "round $round: the channel does not go to processor 1"
-	drops=$(counter 'fault[.]drop')
+	drops=$(counter fault.drop)
 	host fault message MODIFY_CHANNEL_RESPONSE drop 9
 	host fault message GPADL_TORNDOWN drop 9
 	case $1 in

@@ -29,8 +29,8 @@ for message in OPEN_RESULT GPADL_CREATED GPADL_TORNDOWN; do
 	host fault message $message duplicate 2
 	again "$message twice"
 done
-[ "$(counter 'fault[.]delay')" -ge 3 ] || fail "only $(counter 'fault[.]delay') messages were late"
-[ "$(counter 'fault[.]duplicate')" -ge 4 ] || fail "only $(counter 'fault[.]duplicate') messages came twice"
+[ "$(counter fault.delay)" -ge 3 ] || fail "only $(counter fault.delay) messages were late"
+[ "$(counter fault.duplicate)" -ge 4 ] || fail "only $(counter fault.duplicate) messages came twice"
 need_net
 
 # The connection is not known at the moment.

@@ -183,6 +183,8 @@ pub struct Host {
     monitor_page: Option<u64>,
     /// Commands of the control line, and when they are due: for a guest that sleeps then.
     later: Vec<(u64, String)>,
+    /// What the counters were when the control line last asked for that.
+    mark: BTreeMap<String, u64>,
 }
 
 impl Host {
@@ -217,6 +219,7 @@ impl Host {
             monitor: false,
             monitor_page: None,
             later: Vec::new(),
+            mark: BTreeMap::new(),
         }
     }
 

@@ -44,6 +44,13 @@ impl Host {
                 let all = self.trace.counters().iter();
                 Ok(all.map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" "))
             }
+            // One of them, since the mark or ever: all of them take a guest's serial line long.
+            ["counter", name] => Ok(self.count_since_mark(name).to_string()),
+            ["counter", name, "ever"] => Ok(self.trace.counter(name).to_string()),
+            ["mark"] => {
+                self.mark = self.trace.counters().clone();
+                Ok(String::new())
+            }
             ["shutdown", ..] => self.device_command("shutdown", &["request"]),
             ["heartbeat"] => self.device_command("heartbeat", &["answered"]),
             ["disk", ..] => self.device_command("scsi0", &words),
@@ -60,6 +67,10 @@ impl Host {
                 self.trace.event(Level::Messages, "later", json!({ "line": line, "error": error }));
             }
         }
+    }
+
+    fn count_since_mark(&self, name: &str) -> u64 {
+        self.trace.counter(name) - self.mark.get(name).copied().unwrap_or(0)
     }
 
     pub(super) fn find(&self, name: &str) -> Result<usize, String> {

@@ -293,6 +293,15 @@ fn rescind_release_offer() {
 }
 
 #[test]
+fn counters_since_a_mark() {
+    let mut guest = Guest::connected();
+    let mut ask = |line: &str| guest.host.command(line).unwrap();
+    assert_eq!([ask("counter contacts"), ask("counter unloads")], ["1", "0"]);
+    assert_eq!(ask("mark"), "");
+    assert_eq!([ask("counter contacts"), ask("counter contacts ever")], ["0", "1"]);
+}
+
+#[test]
 fn a_full_slot_holds_the_guest_up() {
     let mut guest = Guest::new(V6);
     assert!(guest.contact(V6));
