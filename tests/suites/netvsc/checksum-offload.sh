@@ -22,7 +22,8 @@ for tx in on off; do
 	for tso in on off; do
 		for rx in on off; do
 			set="tx $tx, tso $tso, rx $rx"
-			# Segmentation needs checksums and goes off with them, so ethtool may say that it cannot.
+			[ $tx$tso != offon ] || continue
+			# Segmentation needs checksums and goes off with them.
 			/tools/ethtool -K eth0 tx $tx rx $rx >/dev/null || fail "ethtool -K: $set"
 			[ $tx = off ] || /tools/ethtool -K eth0 tso $tso >/dev/null || fail "ethtool -K: $set"
 			need_net

@@ -3,12 +3,14 @@
 # vcpus: 1
 # rust: hv_netvsc
 # timeout: 300
+# soak: 2
 # host: --nic tap0,rsc=on
 # tools: ethtool socat
 # breaks-with: netvsc/transmit.rs: the host is told that UDP is TCP (seen)
 #
 # Data over TCP and UDP is right with every combination of scatter-gather, segmentation and
-# checksums by the host, coalescing by the host or by the kernel.
+# checksums by the host, coalescing by the host or by the kernel. Each day half of the 32, with all
+# combinations of any four of them.
 
 need_net
 noise 1
@@ -27,6 +29,9 @@ for lro in on off; do
 			for tx in on off; do
 				for gso in on off; do
 					set="lro $lro gro $gro sg $sg tx $tx gso $gso"
+					ons=0
+					for state in $lro $gro $sg $tx $gso; do [ $state = off ] || ons=$((ons + 1)); done
+					[ "$TIMES" != 1 ] || [ $((ons % 2)) = 1 ] || continue
 					# shellcheck disable=SC2086
 					e $set
 					is large-receive-offload $lro

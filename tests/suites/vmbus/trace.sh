@@ -43,12 +43,13 @@ need_calm
 host offer nic0
 need_net
 echo 0 >$t/events/hyperv/enable
+cat $t/trace >/tmp/trace
 hex='0x[0-9a-f]+'
 guid='[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 while read -r line; do
 	[ "$(nproc)" -gt 1 ] || case $line in *modifychannel*) continue ;; esac
-	grep -Eq "vmbus_$line$" $t/trace || {
-		grep -m 3 "vmbus_${line%%:*}:" $t/trace || true
+	grep -Eq "vmbus_$line$" /tmp/trace || {
+		grep -m 3 "vmbus_${line%%:*}:" /tmp/trace || true
 		fail "no vmbus_$line"
 	}
 done <<END
