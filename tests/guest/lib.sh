@@ -291,12 +291,15 @@ need_heartbeat() {
 }
 more_heartbeats() { [ "$(host heartbeat)" -gt "$heartbeats" ]; }
 
+# Unloads a module. One whose disks are being looked at is in use for a moment, with C too.
+unload() { within 20 rmmod "$1" || fail "rmmod $1: it is in use"; } # MODULE
+
 # Loads the bus and all that is on it anew, with a host whose newest version this is.
 speak() { # VERSION
 	local module version
 	host version "$1"
 	for module in hv_netvsc hv_storvsc hv_utils hv_vmbus; do
-		rmmod $module || fail "rmmod $module"
+		unload $module
 	done
 	for module in hv_vmbus hv_utils hv_storvsc hv_netvsc; do
 		modprobe $module || fail "modprobe $module with a host of version $1"

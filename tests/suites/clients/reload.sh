@@ -33,7 +33,7 @@ for round in 1 2 3; do
 		within 10 test -c /dev/vmbus/$node || fail "round $round: there is no /dev/vmbus/$node"
 	done
 	for module in hv_utils hyperv-keyboard hid-hyperv hv_sock; do
-		rmmod $module || fail "round $round: rmmod $module"
+		unload $module
 	done
 	for device in $services $keyboard $mouse; do
 		[ ! -e $devices/$device/driver ] || fail "round $round: $device has a driver without its module"

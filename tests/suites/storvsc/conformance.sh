@@ -24,7 +24,7 @@ within 20 disk_of 0 22 || fail "disk 22 did not come"
 for version in 6.0 6.2; do
 	host scsi0 set versions $version
 	host scsi1 set versions $version
-	within 20 rmmod hv_storvsc || fail "the module does not go"
+	unload hv_storvsc
 	host scsi0 capture a3
 	modprobe hv_storvsc
 	for lun in 0 20 21 22; do

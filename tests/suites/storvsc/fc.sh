@@ -74,7 +74,7 @@ for round in 1 2; do
 
 	# No more than 512 KiB in a command.
 	host fc0 set max-transfer 1048576
-	rmmod hv_storvsc
+	unload hv_storvsc
 	gone || fail "the adapter is still there without its driver"
 	modprobe hv_storvsc
 	need 0

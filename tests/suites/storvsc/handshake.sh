@@ -10,7 +10,7 @@
 
 device=$(echo /sys/bus/vmbus/devices/f8b3781a-*)
 noise 1
-again() { rmmod hv_storvsc && modprobe hv_storvsc; }
+again() { unload hv_storvsc && modprobe hv_storvsc; }
 works() {
 	need_disk 0
 	dd if=/tmp/noise of="$disk" bs=64k oflag=direct

@@ -14,7 +14,7 @@
 noise 2
 need_disk 0
 device=$(echo /sys/bus/vmbus/devices/f8b3781a-*)
-again() { rmmod hv_storvsc && modprobe hv_storvsc; }
+again() { unload hv_storvsc && modprobe hv_storvsc; }
 case $1 in
 none)
 	for limit in 0 511 4095; do

@@ -10,7 +10,7 @@
 #
 # Parameters that make no sense: the driver takes what comes next to them.
 
-rmmod hv_storvsc
+unload hv_storvsc
 case $1 in
 vcpus) modprobe hv_storvsc storvsc_vcpus_per_sub_channel=0 ;;
 lowater) modprobe hv_storvsc ring_avail_percent_lowater=150 ;;

@@ -11,7 +11,7 @@
 folder=/sys/module/hv_storvsc/parameters
 device=$(echo /sys/bus/vmbus/devices/f8b3781a-*)
 again() {
-	rmmod hv_storvsc
+	unload hv_storvsc
 	modprobe hv_storvsc "$@"
 	need_disk 0
 	scsi=$(echo "$device"/host*/scsi_host/host*)

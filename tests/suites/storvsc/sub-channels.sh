@@ -48,14 +48,14 @@ for round in 1 2; do
 	now=$(cat "$device"/host*/scsi_host/host*/can_queue)
 	[ $round = 1 ] || break
 	depth=$now
-	rmmod hv_storvsc
+	unload hv_storvsc
 	modprobe hv_storvsc storvsc_vcpus_per_sub_channel=1
 done
 # The parameter says how many commands the driver takes, not how many channels there are.
 if [ "$cpus" -gt 1 ]; then
 	[ "$now" -gt "$depth" ] || fail "can_queue is $now with a sub-channel for each processor, and was $depth"
 fi
-rmmod hv_storvsc
+unload hv_storvsc
 modprobe hv_storvsc
 need_disk 0
 open

@@ -14,7 +14,7 @@ commands() { # CHANNEL
 }
 
 need_disk 0
-rmmod hv_storvsc
+unload hv_storvsc
 for channel in 1 2 3; do
 	commands $channel >/tmp/before$channel
 done
@@ -40,7 +40,7 @@ for channel in 1 2 3; do
 done
 [ $used = 2 ] || fail "the host saw commands on $used of two sub-channels"
 
-rmmod hv_storvsc
+unload hv_storvsc
 modprobe hv_storvsc
 need_disk 0
 device=$(echo /sys/bus/vmbus/devices/f8b3781a-*)

@@ -19,7 +19,7 @@ try() { # VERSION OF CONTROLLER 0 AND 1
 	local number=0 version level
 	host scsi0 set versions "$1"
 	host scsi1 set versions "$2"
-	within 20 rmmod hv_storvsc || fail "the module does not go"
+	unload hv_storvsc
 	modprobe hv_storvsc
 	within 20 disk_of 0 1 && within 20 disk_of 1 0 || fail "$1, $2: the disks did not come"
 	for version in "$1" "$2"; do
@@ -39,7 +39,7 @@ try 6.0 6.2
 try 6.2 6.0
 
 # A sub-channel for each processor counts for the depth, but not with IDE.
-within 20 rmmod hv_storvsc || fail "the module does not go"
+unload hv_storvsc
 modprobe hv_storvsc storvsc_vcpus_per_sub_channel=1
 ide=00000000-0000-8899-0000-000000000000
 scsi=$(basename /sys/bus/vmbus/devices/f8b3781a-*)

@@ -31,7 +31,7 @@ controller=$(device '{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}')
 need_net
 need_disk 0
 rmmod hv_netvsc
-rmmod hv_storvsc
+unload hv_storvsc
 round=0
 for message in OPEN_RESULT GPADL_CREATED; do
 	round=$((round + 1))
@@ -51,7 +51,7 @@ for message in OPEN_RESULT GPADL_CREATED; do
 	[ $(($(cut -d. -f1 /proc/uptime) - start)) -ge $((seconds - 1)) ] || fail "$message: the card came before the answer"
 	need_net
 	rmmod hv_netvsc
-	rmmod hv_storvsc
+	unload hv_storvsc
 done
 modprobe hv_netvsc
 modprobe hv_storvsc

@@ -11,7 +11,7 @@
 # of the bus that is loaded at last work.
 
 for module in hv_netvsc hv_storvsc hv_utils; do
-	rmmod $module
+	unload $module
 done
 for round in $(rounds 5); do
 	host fault flicker heartbeat 1000 3

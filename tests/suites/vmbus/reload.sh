@@ -21,7 +21,7 @@ for round in $(rounds 3); do
 	# Under way while the driver goes: it has to end it, not to wait for its end.
 	ping -i 0.05 $PEER >/dev/null 2>&1 &
 	for module in hv_netvsc hv_storvsc hv_utils hv_vmbus; do
-		rmmod $module || fail "round $round: rmmod $module"
+		unload $module
 	done
 	kill $! && wait $! || true
 	[ ! -e /sys/bus/vmbus ] || fail "round $round: /sys/bus/vmbus is still there without hv_vmbus"
@@ -41,7 +41,7 @@ rmmod hv_netvsc
 dd if="$disk" of=/dev/null bs=64k count=16 iflag=direct
 modprobe hv_netvsc
 need_net
-rmmod hv_storvsc
+unload hv_storvsc
 ping -c 3 $PEER
 modprobe hv_storvsc
 need_disk 0

@@ -20,7 +20,7 @@ for round in 1 2; do
 	send_file /tmp/noise
 	receive_file
 	for module in hv_netvsc hv_storvsc; do
-		rmmod $module
+		unload $module
 		modprobe $module
 	done
 	need_disk 0

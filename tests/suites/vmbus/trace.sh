@@ -14,7 +14,7 @@
 t=/sys/kernel/tracing
 mount -t tracefs tracefs $t || fail "no tracefs"
 for module in hv_netvsc hv_storvsc hv_utils hv_vmbus; do
-	rmmod $module || fail "rmmod $module"
+	unload $module
 done
 echo >$t/trace
 # For events of a module that comes later.
