@@ -38,7 +38,7 @@ pub(crate) type Session = vmbus::Session<Channel>;
 const TIME_LIMIT: Delta = Delta::from_millis(2);
 
 /// How many packets are read before the time is looked at.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 
 /// The handler of a channel, which is read in softirq context.
 pub(crate) struct Channel {
@@ -74,7 +74,7 @@ impl vmbus::Handler for Channel {
         let Some(mut reader) = session.reader() else {
             return false;
         };
-        let mut start = None;
+        let mut start = None::<Instant<Monotonic>>;
         let mut left = BATCH;
 
         // Nobody else writes it.
@@ -90,10 +90,11 @@ impl vmbus::Handler for Channel {
             }
             left -= 1;
             if left == 0 {
-                let start = start.get_or_insert_with(Instant::<Monotonic>::now);
-                if start.elapsed() > TIME_LIMIT {
+                match start {
                     // The host stays silent until we are back.
-                    return true;
+                    Some(start) if start.elapsed() > TIME_LIMIT => return true,
+                    Some(_) => {}
+                    None => start = Some(Instant::<Monotonic>::now()),
                 }
                 left = BATCH;
             }
