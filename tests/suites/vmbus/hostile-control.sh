@@ -5,7 +5,7 @@
 # pattern: no
 # timeout: 180
 # boot: own
-# soak: 20
+# soak: 34
 # host: --scsi-channels 3 --nic tap0,queues=2
 # xfail-c: W4 .
 # breaks-with: a host that does not answer what is asked about forged channels (seen), or forgets what it forged under a device's number; the C driver
@@ -36,7 +36,7 @@ done) 2>/dev/null &
 
 # The seed of a soak is another one than that of each day.
 host fault seed "$TIMES"
-times=$(rounds 500 | wc -l)
+times=$(rounds 300 | wc -l)
 host fault forge "$times"
 within $((60 + times / 20)) over || fail "the guest takes no messages: $(host left) of $times are left"
 touch /tmp/over
