@@ -4,7 +4,9 @@
 # rust: hv_vmbus hv_netvsc
 # timeout: 120
 # host: --nic tap0,queues=2
+# boot: own
 # tools: ethtool iperf3
+# xfail-c: X20? received on the channels
 # breaks-with: netvsc/ethtool.rs: the card is not told the new table (seen)
 #
 # Two channels: both carry, each way; the table says where received frames go, and ethtool
