@@ -15,9 +15,10 @@
 # come back.
 
 name_of() { # NUMBER
-	local dir
+	local dir address
 	for dir in /sys/class/net/*; do
-		[ "$(cat "$dir/address")" != "00:15:5d:00:00:0$(($1 + 1))" ] || { echo "${dir##*/}" && return; }
+		read -r address 2>/dev/null <"$dir/address" || continue
+		[ "$address" != "00:15:5d:00:00:0$(($1 + 1))" ] || { echo "${dir##*/}" && return; }
 	done
 	return 1
 }

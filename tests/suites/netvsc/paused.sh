@@ -21,7 +21,7 @@ flood() {
 }
 for way in "pause resume" "hold release"; do
 	# A pause that is too short to stop the queue.
-	[ $TIMES = 1 ] && pauses=5 || pauses="1 5"
+	[ $TIMES = 1 ] && pauses=3 || pauses="1 5"
 	for seconds in $pauses; do
 		stop=$(statistic stop_queue)
 		flood
