@@ -255,11 +255,11 @@ receive_little() { # [ADDRESS]
 	receive_from 7005 "${1:-$PEER}"
 }
 
-# The same over so many connections at once, each with its own port, and nobody looks at what comes.
+# 128 KiB over each of so many connections at once; nobody looks at what comes.
 receive_many() { # CONNECTIONS
 	local n pids=
 	for n in $(seq "$1"); do
-		nc -w 30 $PEER 7005 </dev/null >/dev/null &
+		nc -w 30 $PEER 7010 </dev/null >/dev/null &
 		pids="$pids $!"
 	done
 	for n in $pids; do wait "$n" || fail "receiving from the peer failed"; done

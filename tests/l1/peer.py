@@ -4,7 +4,8 @@
 
 What answers at the guest's network peer:
   TCP 7001  takes data until the end, answers with its SHA-256
-  TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256; 7005 and 7006 the same with the first MiB
+  TCP 7002  sends 8 MiB of noise, TCP 7003 its SHA-256; 7005 and 7006 the same with the first MiB,
+              7010 and 7011 with 128 KiB
   TCP 7004  takes one line:
               send MAC COUNT [VLAN]  sends frames without a protocol, to this address, and
                                      in this VLAN; answers "sent"
@@ -152,7 +153,7 @@ def echo(port, back=True):
 
 
 listen(7001, sink)
-for port, data in (7002, NOISE), (7005, LITTLE):
+for port, data in (7002, NOISE), (7005, LITTLE), (7010, NOISE[: 128 << 10]):
     for offset, action in enumerate(served(data)):
         listen(port + offset, action)
 listen(7004, frames)

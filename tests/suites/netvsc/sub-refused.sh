@@ -18,7 +18,7 @@ carry() { # [CHANNEL]: of the host, which carries nothing; the others do
 	local n tx rx
 	read_queues
 	for n in 0 1 2 3; do eval "was_tx$n=\$tx$n was_rx$n=\$rx$n"; done
-	/tools/iperf3 -c $PEER -P 24 -n 1M >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
+	/tools/iperf3 -c $PEER -P 24 -n 512K >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"
 	receive_many 24
 	read_queues
 	for n in 0 1 2 3; do

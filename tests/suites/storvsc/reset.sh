@@ -17,8 +17,11 @@ busy="$disk"
 (while dd if="$busy" bs=64k count=64 iflag=direct | cmp - /tmp/noise; do sleep 0.05; done) 2>/dev/null &
 reader=$!
 need_disk 1
-(while dd if=/tmp/noise of="$disk" bs=64k oflag=direct; do sleep 0.05; done) 2>/dev/null &
+: >/tmp/written
+(while dd if=/tmp/noise of="$disk" bs=64k oflag=direct && echo >>/tmp/written; do sleep 0.05; done) 2>/dev/null &
 writer=$!
+written() { [ "$(wc -l </tmp/written)" -gt "$1" ]; }
+within 20 written 0 || fail "nothing is written"
 before=$(counter scsi0.resets)
 count=0
 # The kernel waits for ten seconds after each.
@@ -28,6 +31,7 @@ for how in $ways; do
 	count=$((count + 1))
 done
 [ "$(($(counter scsi0.resets) - before))" = $count ] || fail "the host saw $(($(counter scsi0.resets) - before)) resets, not $count"
+within 20 written "$(wc -l </tmp/written)" || fail "nothing is written after the reset"
 kill -0 $reader || fail "reading failed, or returned other data"
 kill -0 $writer || fail "writing failed"
 kill $reader $writer
