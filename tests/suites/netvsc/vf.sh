@@ -5,7 +5,7 @@
 # timeout: 120
 # soak: 5
 # tools: ethtool ping ip
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/vf.rs: frames go by the function only if netpoll sends them (seen)
 #
 # A virtual function comes, carries everything that eth0 sends and receives, and goes again, while
 # nothing is sent by the other path.

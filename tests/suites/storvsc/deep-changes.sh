@@ -6,7 +6,7 @@
 # host: --scsi 64M,64M --scsi-channels 1
 # soak: 5
 # tools: fio
-# breaks-with: nothing was tried yet
+# breaks-with: storvsc/errors.rs: a disk that the host denies is not removed (seen)
 #
 # Disks are removed and get other sizes with 256 commands under way: who uses the disk gets an error
 # at most, the disk beside it returns what was written to it.

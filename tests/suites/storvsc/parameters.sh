@@ -4,7 +4,7 @@
 # rust: hv_storvsc
 # timeout: 120
 # tools: sg_raw
-# breaks-with: nothing was tried yet
+# breaks-with: storvsc/parameters.rs: a wrong number of queues is not set back (seen)
 #
 # The module's parameters: names, modes, defaults, what they do; and what is logged at which level.
 

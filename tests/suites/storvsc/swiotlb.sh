@@ -5,7 +5,7 @@
 # timeout: 180
 # append: swiotlb=4096,force,track_hiwater
 # tools: fio mkfs.ext4 e2fsck
-# breaks-with: frames of the memory that was asked for instead of the bounce buffer's (not tried yet)
+# breaks-with: storvsc/queue.rs: a command that gets no bounce buffer fails (seen)
 #
 # All data go through bounce buffers, of which there are 8 MiB: less than commands may have under
 # way. Who gets none waits; data arrive, wherever in a page they begin.
