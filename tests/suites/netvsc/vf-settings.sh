@@ -4,7 +4,7 @@
 # rust: hv_netvsc
 # timeout: 180
 # tools: ethtool ping ip
-# breaks-with: nothing was tried yet
+# breaks-with: netvsc/vf.rs: the function keeps an address that the card could not take (seen)
 #
 # What is set of eth0 is set of its virtual function: MTU, address, flags, addresses listened to,
 # the link, programs; what the function refuses is refused. Down and up again it follows.

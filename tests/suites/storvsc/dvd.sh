@@ -5,7 +5,7 @@
 # timeout: 120
 # host: --scsi 16M:dvd,24M
 # tools: sg_start sg_raw sg_inq
-# breaks-with: no unit attention after the medium changed (not tried yet)
+# breaks-with: a tray of the VMM that opens although it is locked (seen)
 #
 # A DVD drive: no medium, another medium, one that is taken out while it is read; who has it open
 # keeps the tray closed; the disk beside it is not touched.

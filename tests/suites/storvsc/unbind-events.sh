@@ -6,7 +6,7 @@
 # boot: own
 # soak: 5
 # xfail-c: Y6 WARNING: kernel/workqueue
-# breaks-with: nothing was tried yet
+# breaks-with: storvsc/events.rs: an event about disks asks for no scan (seen)
 #
 # The driver goes while events come that make it look for disks, and comes back while they still do
 # (Y6): no work outlives it, and the disks are there.
