@@ -5,6 +5,7 @@
 use kernel::{
     new_spinlock_irq,
     prelude::*,
+    scsi::Device,
     str::CString,
     sync::{
         atomic::{
@@ -157,6 +158,11 @@ impl Controller {
     }
 }
 
+/// Asks a device whether it is there. Process context; sleeps.
+fn is_ready(sdev: &Device) -> Result {
+    sdev.test_unit_ready(msecs_to_jiffies(READY_TIMEOUT), 1)
+}
+
 impl WorkItem<0> for Controller {
     type Pointer = Arc<Self>;
 
@@ -186,14 +192,18 @@ impl WorkItem<0> for Controller {
                     // It stays as it was if that fails.
                     let _ = sdev.rescan();
                 }
-                Action::Remove => sdev.remove(),
+                // The answer can be older than a disk that came to the same place, or a host's slip.
+                Action::Remove => {
+                    if is_ready(&sdev) == Err(ENODEV) {
+                        sdev.remove();
+                    }
+                }
             }
         }
         if scan {
-            // The host does not say which disks are gone. Asking one that is gone whether it is
-            // ready has it removed.
+            // The host does not say which disks are gone. The answer of one that is has it removed.
             this.host().for_each_device(|sdev| {
-                let _ = sdev.test_unit_ready(msecs_to_jiffies(READY_TIMEOUT), 1);
+                let _ = is_ready(sdev);
             });
             this.host().scan();
         }

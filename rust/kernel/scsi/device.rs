@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h)
 
+use super::HostStatus;
 use crate::{
     bindings,
     error::to_result,
@@ -81,11 +82,14 @@ impl Device {
         vendor.get(..8).unwrap_or(vendor)
     }
 
-    /// Asks the device whether it is ready, which removes it if it is not there any more.
+    /// Asks the device whether it is ready.
     ///
-    /// Process context; sleeps. `timeout` is of one try, of which there are `retries` more.
+    /// Fails with `ENODEV` if there is no way to it (any more), and with `EIO` if it is not ready or
+    /// does not say. Process context; sleeps. `timeout` is of one try, of which there are `retries`
+    /// more.
     #[inline]
     pub fn test_unit_ready(&self, timeout: Jiffies, retries: u32) -> Result {
+        const NO_CONNECT: u8 = HostStatus::NoConnect as u8;
         let timeout = c_int::try_from(timeout).unwrap_or(c_int::MAX);
         let retries = c_int::try_from(retries).unwrap_or(c_int::MAX);
 
@@ -93,10 +97,12 @@ impl Device {
         let result = unsafe {
             bindings::scsi_test_unit_ready(self.as_raw(), timeout, retries, core::ptr::null_mut())
         };
-        if result != 0 {
-            return Err(EIO);
+        // CAST: The host's status is one byte of a result.
+        match (result >> 16) as u8 {
+            _ if result == 0 => Ok(()),
+            NO_CONNECT => Err(ENODEV),
+            _ => Err(EIO),
         }
-        Ok(())
     }
 
     /// Has the mid layer, and the driver above it, look at the device's parameters again.

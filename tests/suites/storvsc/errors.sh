@@ -68,9 +68,10 @@ for kind in r w; do
 done
 
 # No such disk: it is taken away, and an event brings it back.
-host scsi0 fail 1 20 lun=1 opcode=28
+host scsi0 fail 1000 20 lun=1
 not io r 3 || fail "reading from a disk that the host denies succeeded"
 within 20 not disk_name 1 || fail "the disk is still there after the host denied it"
+host scsi0 faults off
 host scsi0 notify b
 need_disk 1
 [ "$(dd if="$disk" bs=64k count=32 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "the disk came back with other data"
