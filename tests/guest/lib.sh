@@ -128,10 +128,14 @@ have() { # DISKS NICS
 	[ "$2" = 0 ] || [ -e /sys/class/net/eth0 ]
 }
 
-# Sets $disk to /dev/...; fails the test if it does not come.
+# Sets $disk to /dev/... if it is there. A new disk has its file a moment before it can be opened.
+opens() { # disk_name|disk_of WHICH...
+	disk=/dev/$("$@") && true <"$disk"
+}
+
+# The same; fails the test if it does not come.
 need_disk() { # LUN
-	within 20 disk_name "$1" || fail "disk $1 did not come"
-	disk=/dev/$(disk_name "$1")
+	within 20 opens disk_name "$1" || fail "disk $1 did not come"
 }
 
 up() {

@@ -11,12 +11,11 @@
 # Disks are removed and get other sizes with 256 commands under way: who uses the disk gets an error
 # at most, the disk beside it returns what was written to it.
 
-within 20 disk_of 1 0 || fail "the disk did not come"
+within 20 opens disk_of 1 0 || fail "the disk did not come"
 beside=/dev/$(disk_of 1 0)
 for round in $(rounds 3); do
 	host scsi1 add 7 64M
-	within 20 disk_of 1 7 || fail "round $round: the new disk did not come"
-	disk=/dev/$(disk_of 1 7)
+	within 20 opens disk_of 1 7 || fail "round $round: the new disk did not come"
 	# Until the first error.
 	fio_of deep --filename="$disk" --rw=randrw --bs=4k --size=24M --iodepth=256 --time_based --runtime=60 --allow_file_create=0 &
 	deep=$!

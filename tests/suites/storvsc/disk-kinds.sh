@@ -9,7 +9,7 @@
 # A disk that must not be written, and one with blocks of 4096 bytes.
 
 for lun in 0 1; do
-	within 20 disk_of 1 $lun || fail "disk $lun of controller 1 did not come"
+	within 20 opens disk_of 1 $lun || fail "disk $lun of controller 1 did not come"
 done
 name=$(disk_of 1 0)
 [ "$(cat "/sys/block/$name/ro")" = 1 ] || fail "the read-only disk says that it can be written"

@@ -11,7 +11,7 @@
 # keeps the tray closed; the disk beside it is not touched.
 
 within 20 [ -b /dev/sr0 ] || fail "the drive did not come"
-within 20 disk_of 1 1 || fail "the disk beside the drive did not come"
+within 20 opens disk_of 1 1 || fail "the disk beside the drive did not come"
 beside=/dev/$(disk_of 1 1)
 noise 1
 dd if=/tmp/noise of="$beside" bs=64k oflag=direct

@@ -15,7 +15,7 @@
 # what was written to it; what was acknowledged is on the disk; and when it is over all works as
 # before. 10,000 such answers in a soak.
 
-within 20 disk_of 1 0 && within 20 disk_of 1 1 || fail "the disks did not come"
+within 20 opens disk_of 1 0 && within 20 opens disk_of 1 1 || fail "the disks did not come"
 mad() { disk=/dev/$(disk_of 1 0); }
 beside=/dev/$(disk_of 1 1)
 seed=${SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}

@@ -21,7 +21,7 @@ each() { # runs visit with controller, address and size in MiB
 }
 
 visit() {
-	within 20 disk_of "$1" "$2" || fail "disk $2 of controller $1 did not come"
+	within 20 opens disk_of "$1" "$2" || fail "disk $2 of controller $1 did not come"
 	local name
 	name=$(disk_of "$1" "$2")
 	[ "$(cat "/sys/block/$name/size")" = $(($3 * 2048)) ] || fail "disk $2 of controller $1 has $(cat "/sys/block/$name/size") sectors"

@@ -14,7 +14,7 @@
 # after its journal was replayed, and everything is there that was synced. Twice, in a soak 20 times.
 
 host_disk() { disk=/dev/$(disk_of 1 0); }
-within 20 disk_of 1 0 || fail "the disk did not come"
+within 20 opens disk_of 1 0 || fail "the disk did not come"
 host_disk
 file() { # NUMBER: its name, in one of many folders
 	echo "/mnt/$(($1 % 7))/$1"

@@ -24,10 +24,9 @@ for step in 0 1 2 3; do
 	host fault packet scsi0 again 300 completions
 	host fault packet scsi0 delay 900 completions
 	modprobe hv_storvsc
-	within 20 disk_name 0 || fail "step $step: the disk did not come"
+	within 20 opens disk_name 0 || fail "step $step: the disk did not come"
 	grep -qF "$class" /sys/bus/vmbus/drivers/hv_storvsc/*/class_id || fail "step $step: the driver is not bound"
 	[ "$(counter scsi0.out_of_order)" = 0 ] || fail "step $step: a question came before the last one was answered"
-	disk=/dev/$(disk_name 0)
 	[ "$(dd if="$disk" bs=64k count=16 iflag=direct | sum)" = "$(sum /tmp/noise)" ] || fail "step $step: the disk returns other data"
 done
 host fault clear

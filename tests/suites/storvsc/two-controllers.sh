@@ -21,10 +21,10 @@ try() { # VERSION OF CONTROLLER 0 AND 1
 	host scsi1 set versions "$2"
 	unload hv_storvsc
 	modprobe hv_storvsc
-	within 20 disk_of 0 1 && within 20 disk_of 1 0 || fail "$1, $2: the disks did not come"
+	within 20 opens disk_of 0 1 && within 20 opens disk_of 1 0 || fail "$1, $2: the disks did not come"
 	for version in "$1" "$2"; do
 		host scsi$number add 9 8M:spc=4
-		within 20 disk_of $number 9 || fail "$1, $2: the new disk of controller $number did not come"
+		within 20 opens disk_of $number 9 || fail "$1, $2: the new disk of controller $number did not come"
 		# It claims SPC-2.
 		[ "$version" = 6.0 ] && level=6 || level=5
 		[ "$(at $number 9 scsi_level)" = $level ] ||
