@@ -14,6 +14,8 @@ KCONFIG= names the guests' kernel configuration: fast, debug, builtin, rt, cfi. 
 bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
 about the driver with the one in Rust too. Without any of them each test runs once, with all drivers in
 Rust, and with SOAK=1 in every mixture and with C too.
+If nothing is chosen, up to three tests that fail without a word of the kernel or the host run once more,
+alone, and the run ends with their names: tests that share two processors can be late for each other.
 MACHINES=N lets N machines work at the same time. KEEP=1 puts the job folders of the run aside.
 Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a mistake in the call or the set-up.
 """
@@ -39,6 +41,8 @@ from runner import boot, cpio, machine, report, shell, suite  # noqa: E402
 
 # L1's kernel, and most guests'.
 FAST = "fast"
+# The phase of tests that want to be alone and whose machine takes one processor, as the others' do.
+QUIET = (True, 2)
 # A disk with Debian, which guests find in the share.
 DEBIAN = "debian.ext4"
 # MiB that a machine needs besides its guest's memory: its initramfs with the guests' files,
@@ -63,7 +67,7 @@ class Guests:
         # A tree of the user's own is built beside Debian's.
         tree = "-ksrc" if os.environ.get("KSRC") else ""
         self._l1_kernel = machine.CACHE / "build" / f"{FAST}{tree}" / "arch/x86/boot/bzImage"
-        self._icount = any(test.icount for test in tests)
+        self.icount = any(test.icount for test in tests)
         self._memory = max(test.memory for test in tests) + L1_MEMORY
         self._folders = itertools.count(1)
         # Tests that ran when the machine below their guest died.
@@ -74,7 +78,7 @@ class Guests:
         self.direct = machine.has_hyperv() if choice == "" else choice == "kvm"
         if self.direct and not machine.has_hyperv():
             raise suite.Mistake("HOST=kvm: /dev/kvm is missing or has no Hyper-V emulation; use HOST=tcg")
-        if self._icount:
+        if self.icount:
             self.direct = False
 
         hvhost = machine.CACHE / "host-target/release/hvhost"
@@ -134,7 +138,7 @@ class Guests:
             try:
                 return machine.Machine(
                     self._files, None if self.direct else self._l1_kernel, self._memory,
-                    threads=alone and vcpus == 1 and not self._icount, icount=self._icount,
+                    threads=alone and vcpus == 1 and not self.icount, icount=self.icount,
                 )
             except machine.Dead:
                 if last:
@@ -180,6 +184,11 @@ class Plan:
             self.hopeless = self.hopeless or self._useless == 3
             self._changed.notify_all()
 
+    def is_over(self):
+        """Whether nothing is left and nothing can come back."""
+        with self._changed:
+            return not self._running and (not self._waiting or self.hopeless or self.error is not None)
+
     def left(self):
         """The tests of boots that nobody took."""
         return sum(self._waiting, [])
@@ -198,12 +207,12 @@ class Plan:
 
 
 class Worker(threading.Thread):
-    """One machine that takes boots from the plan."""
+    """One machine that takes boots from plans, one after the other."""
 
-    def __init__(self, guests, plan, out, *what):
+    def __init__(self, guests, plans, out, *what):
         super().__init__(daemon=True)
         self._guests = guests
-        self._plan = plan
+        self._plans = plans
         self._out = out
         self._what = what
         self._machine = None
@@ -211,28 +220,33 @@ class Worker(threading.Thread):
         self.start()
 
     def run(self):
+        plan = None
         try:
-            while (tests := self._plan.take()) is not None:
-                try:
-                    if self._machine is None:
-                        self._machine = self._guests.machine(*self._what)
-                except (machine.Dead, OSError) as error:
-                    self._plan.failed(tests, error)
-                    return
-                told = self._out.listener()
-                self.guest = self._guests.prepare(tests)
-                self._boot(self.guest, told)
-                told.flush()
-                if tests[0].icount:
-                    # What ran in a machine before changes what it costs after.
-                    self._close()
-                self._plan.done(tests, self.guest)
-                self.guest = None
+            for plan in self._plans:
+                while (tests := plan.take()) is not None:
+                    self._take(plan, tests)
         except Exception as error:  # A thread's last words would be lost otherwise.
-            self._plan.stop(error)
+            plan.stop(error)
             raise
         finally:
             self._close()
+
+    def _take(self, plan, tests):
+        try:
+            if self._machine is None:
+                self._machine = self._guests.machine(*self._what)
+        except (machine.Dead, OSError) as error:
+            plan.failed(tests, error)
+            return
+        told = self._out.listener()
+        self.guest = self._guests.prepare(tests)
+        self._boot(self.guest, told)
+        told.flush()
+        if tests[0].icount:
+            # What ran in a machine before changes what it costs after.
+            self._close()
+        plan.done(tests, self.guest)
+        self.guest = None
 
     def _boot(self, guest, told):
         try:
@@ -260,8 +274,30 @@ class Worker(threading.Thread):
         self._machine = None
 
 
-def test(tests, guests):
-    """Runs tests in as few boots as their headers allow, on as many machines as there are."""
+def run_phase(boots, guests, out, *what, count=1, quiet=()):
+    """Runs boots on so many machines, and before that those that want to be alone: an emulated machine
+    takes one processor, so that one other can go on beside them. Returns whether there is no use in
+    going on."""
+    first, plan = Plan(quiet), Plan(boots)
+    workers = [Worker(guests, plans, out, *what) for plans in ((first, plan), (plan,))[:count]]
+    while any(worker.is_alive() for worker in workers):
+        for worker in workers:
+            worker.join(0.1)
+        if first.is_over():
+            workers += [Worker(guests, (plan,), out, *what) for _ in range(count - len(workers))]
+        if error := first.error or plan.error:
+            first.stop(error)
+            plan.stop(error)
+        out.still([worker.guest.doing() for worker in workers if worker.guest])
+    if error := first.error or plan.error:
+        raise error
+    out.not_run(first.left() + plan.left())
+    return first.hopeless or plan.hopeless
+
+
+def test(tests, guests, doubt):
+    """Runs tests in as few boots as their headers allow, on as many machines as there are. With doubt,
+    what failed by its own word runs once more, alone."""
     out = report.Report()
     boots = suite.group(tests)
     hopeless = False
@@ -269,27 +305,23 @@ def test(tests, guests):
         phases = {}
         for tests in boots:
             phases.setdefault((True, 1) if guests.direct else tests[0].phase(), []).append(tests)
+        # Not with counted instructions, whose machines are told otherwise.
+        quiet = phases.pop(QUIET, []) if (False, 0) in phases and not guests.icount else []
         for (alone, vcpus), phase in sorted(phases.items()):
             if hopeless:
-                out.not_run(sum(phase, []))
+                out.not_run(sum(phase + quiet, []))
                 continue
-            count = 1 if alone else min(machines(), len(phase))
+            count = 1 if alone else min(machines(), len(phase + quiet))
             where = "this machine's KVM" if guests.direct else (
                 f"{count} emulated machine{'s' if count > 1 else ''} with KVM"
                 f"{', one test at a time' if alone else ''}"
             )  # fmt: skip
-            out.say(f"{sum(len(tests) for tests in phase)} tests in {len(phase)} boots, on {where}")
-            plan = Plan(phase)
-            workers = [Worker(guests, plan, out, vcpus, alone) for _ in range(count)]
-            while any(worker.is_alive() for worker in workers):
-                workers[0].join(1)
-                for worker in workers[1:]:
-                    worker.join(0.1)
-                out.still([worker.guest.doing() for worker in workers if worker.guest])
-            if plan.error:
-                raise plan.error
-            hopeless = plan.hopeless
-            out.not_run(plan.left())
+            out.say(f"{len(sum(phase + quiet, []))} tests in {len(phase + quiet)} boots, on {where}")
+            hopeless = run_phase(phase, guests, out, vcpus, alone, count=count, quiet=quiet)
+            quiet = []
+        for doubted in out.doubt() if doubt and not hopeless else []:
+            out.say(f"{doubted} runs once more, with nothing beside it")
+            run_phase([[doubted]], guests, out, min(doubted.vcpus, 2), True)
         return out.end(guests.deaths)
     finally:
         if os.environ.get("KEEP", "") not in ("", "0"):
@@ -355,7 +387,7 @@ def main():
         if command == "list":
             print(*tests, sep="\n")
             return 0
-        return test(tests, Guests(tests))
+        return test(tests, Guests(tests), doubt=command == "test" and suite.is_everything(os.environ))
     except (suite.Mistake, machine.Dead) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -48,6 +48,8 @@ class Verdict:
     figures: dict = dataclasses.field(default_factory=dict)
     # Seconds of processor time that the machine below used meanwhile.
     cpu: float = 0
+    # The test itself says that it failed. Neither the kernel nor the host says that something is wrong.
+    by_own_word: bool = False
 
 
 class Tail:
@@ -255,7 +257,9 @@ class Boot:
             why = f"the kernel's log: {bad}"
         now = self._host.cpu()
         used, self._used = now - self._used, now
-        self.verdicts[test] = Verdict(test, why, seconds, self.console_of(test), figures=self._figures, cpu=used)
+        self.verdicts[test] = Verdict(
+            test, why, seconds, self.console_of(test), figures=self._figures, cpu=used, by_own_word=bool(why) and not bad,
+        )  # fmt: skip
         told("verdict", self.verdicts[test])
 
     def _what_hangs(self):

@@ -10,6 +10,8 @@ from . import boot, machine
 
 # Figures of two equal runs may differ by so much of the larger one.
 AGREE = 0.02
+# So many failures can be chance.
+CHANCE = 3
 # Seconds without a line, until one says what is going on.
 SILENCE = 60
 
@@ -43,6 +45,9 @@ class Report:
         self.boots = []
         self._lock = threading.RLock()
         self._verdicts = {}
+        # Tests whose failure can be chance, and why they failed; those that run once more because of it.
+        self._doubtful = {}
+        self._doubted = {}
         self._figures = {}
         # Those of equal runs that have to agree.
         self._repeating = set()
@@ -88,7 +93,12 @@ class Report:
                 "name": test.name, "vcpus": test.vcpus, "kconfig": test.kconfig, "rust": test.rust,
                 "result": "fail" if failed else "pass", "why": why if failed else "",
                 "seconds": round(verdict.seconds, 2), "cpu": round(verdict.cpu, 2),
+                "failed_before": self._doubted.get(test, ""),
             }  # fmt: skip
+            if failed and verdict.by_own_word and not test.xfail and not test.must_fail:
+                self._doubtful[test] = why
+            if test in self._doubted and not failed:
+                text += f" (beside others it failed: {self._doubted[test]})"
             for name, (value, unit, repeats) in verdict.figures.items():
                 self._figures.setdefault((test.name, name, unit), {})[test] = value
                 if repeats:
@@ -101,6 +111,15 @@ class Report:
     def not_run(self, tests):
         for test in tests:
             self.verdict(boot.Verdict(test, "not run: no test began in three boots", 0, [], False))
+
+    def doubt(self):
+        """The tests that should run once more, with nothing beside them: what failed by its own word
+        only, on a machine where tests take each other's time. Many failures are no chance."""
+        with self._lock:
+            failed = sum(verdict["result"] == "fail" for verdict in self._verdicts.values())
+            if failed <= CHANCE:
+                self._doubted, self._doubtful = self._doubtful, {}
+            return list(self._doubted)
 
     def _compare(self):
         """Figures of equal runs have to agree."""
@@ -157,5 +176,7 @@ class Report:
             "tests": tests, "figures": figures,
         }  # fmt: skip
         (machine.CACHE / "last-run.json").write_text(json.dumps(last, indent=1) + "\n")
+        for test in self._doubted:
+            self.say(f"{test} ran twice, because it failed beside others: {self._doubted[test]}")
         self.print(f"{len(tests) - failed} passed, {failed} failed")
         return 0 if tests and not failed else 1

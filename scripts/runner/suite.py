@@ -215,6 +215,13 @@ def mixtures(test, soak):
     return [test.about if test.smoke and not test.most else everything]
 
 
+def is_everything(environment):
+    """Whether the user chose nothing: the set that runs every time."""
+    return not any(environment.get(name, "") for name in ("SUITE", "TEST", "VCPUS", "KCONFIG")) and (
+        environment.get("SOAK", "") in ("", "0")
+    )
+
+
 def bench(tests, environment):
     """The tests whose figures repeat, with all drivers in C and with all there are in Rust."""
     sides = [{variable: side for variable, _ in DRIVERS.values()} for side in ("c", "rust")]
@@ -237,7 +244,7 @@ def choose(tests, environment):
     if unknown := set(words["KCONFIG"]) - KERNELS.keys():
         raise Mistake(f"KCONFIG={' '.join(unknown)}: guests run on {' or '.join(KERNELS)}")
     soak, icount = (environment.get(name, "") not in ("", "0") for name in ("SOAK", "ICOUNT"))
-    everything = not any(words.values()) and not soak
+    everything = is_everything(environment)
 
     def on_kernel(test):
         if words["KCONFIG"]:
