@@ -3,7 +3,7 @@
 # vcpus: 2
 # rust: hv_storvsc
 # xfail-c: Y17 taken away
-# breaks-with: nothing was tried yet
+# breaks-with: a disk that goes for one answer, as C has it (seen: C)
 #
 # The host says of one command that there is no such disk, and is there for the next. The command
 # fails; the disk is asked, and stays. The answer can be about a disk that was there before.
