@@ -26,6 +26,16 @@ __rust_helper bool rust_helper_hv_is_isolation_supported(void)
 
 /* CORE */
 
+__rust_helper void rust_helper_device_lock(struct device *dev)
+{
+	device_lock(dev);
+}
+
+__rust_helper void rust_helper_device_unlock(struct device *dev)
+{
+	device_unlock(dev);
+}
+
 __rust_helper void rust_helper_tasklet_disable(struct tasklet_struct *t)
 {
 	tasklet_disable(t);

@@ -326,9 +326,8 @@ impl pm::Hibernate for DevicePm {
     /// Fails with `EOPNOTSUPP` if the driver cannot suspend a device, as many cannot: the system
     /// does not hibernate then.
     fn quiesce(dev: &device::Device) -> Result {
-        // SAFETY: The device is on our bus. Power management keeps drivers from being bound and
-        // unbound meanwhile.
-        let Some((driver, dev)) = (unsafe { with_driver(dev) }) else {
+        let locked = Locked::new(dev);
+        let Some((driver, dev)) = with_driver(&locked) else {
             return Ok(());
         };
         // SAFETY: A driver that is bound is alive.
@@ -339,8 +338,8 @@ impl pm::Hibernate for DevicePm {
     }
 
     fn restart(dev: &device::Device) -> Result {
-        // SAFETY: As above.
-        let Some((driver, dev)) = (unsafe { with_driver(dev) }) else {
+        let locked = Locked::new(dev);
+        let Some((driver, dev)) = with_driver(&locked) else {
             return Ok(());
         };
         // SAFETY: As above.
@@ -351,18 +350,36 @@ impl pm::Hibernate for DevicePm {
     }
 }
 
+/// A device on our bus whose lock is held: drivers are neither bound to it nor unbound.
+///
+/// Without it the host could have a device taken from its driver while that suspends or resumes it:
+/// power management waits for probes, and not for the host.
+struct Locked<'a>(&'a device::Device);
+
+impl<'a> Locked<'a> {
+    /// May sleep, as long as a driver takes to be unbound.
+    fn new(dev: &'a device::Device) -> Self {
+        // SAFETY: The device is valid.
+        unsafe { bindings::device_lock(as_raw(dev)) };
+        Self(dev)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is ours.
+        unsafe { bindings::device_unlock(as_raw(self.0)) };
+    }
+}
+
 /// The driver that a device is bound to, and the device, as C sees them.
 ///
 /// [`None`] if there is no driver.
-///
-/// # Safety
-///
-/// `dev` is a device on our bus; drivers are neither bound nor unbound meanwhile.
-unsafe fn with_driver(
-    dev: &device::Device,
+fn with_driver(
+    locked: &Locked<'_>,
 ) -> Option<(*mut bindings::hv_driver, *mut bindings::hv_device)> {
-    let dev = as_raw(dev);
-    // SAFETY: The device is valid; the caller says that its driver does not change.
+    let dev = as_raw(locked.0);
+    // SAFETY: The device is valid; as its lock is held its driver does not change.
     let driver = unsafe { (*dev).driver };
 
     if driver.is_null() {
