@@ -161,8 +161,13 @@ pub struct Reader<'a, R: Request> {
     link: &'a Link<R>,
     consumer: &'a mut Consumer,
     emptied: Emptied,
+    /// Packets that were skipped.
+    refused: u32,
     _not_send: NotThreadSafe,
 }
+
+/// Packets that are skipped without the caller getting a chance to end its turn.
+const PATIENCE: u32 = 128;
 
 impl<'a, R: Request> Reader<'a, R> {
     #[inline]
@@ -174,6 +179,7 @@ impl<'a, R: Request> Reader<'a, R> {
             link,
             consumer,
             emptied: Emptied::new(),
+            refused: 0,
             _not_send: NotThreadSafe,
         }
     }
@@ -184,7 +190,9 @@ impl<'a, R: Request> Reader<'a, R> {
     ///
     /// Completions whose id is not that of a request in flight, and packets that are larger than
     /// was agreed on or inconsistent, are counted, logged at a limited rate, and skipped. What
-    /// completes a request completes it all the same, with what there is of it.
+    /// completes a request completes it all the same, with what there is of it. After many that were
+    /// skipped this returns [`None`] too, so that a host that sends nothing else cannot keep a
+    /// processor: [`Reader::finish`] says then that there is more.
     ///
     /// Returns [`EIO`] if the host has spoilt the ring. Nothing is ever read from this session
     /// again; it can be closed.
@@ -209,6 +217,9 @@ impl<'a, R: Request> Reader<'a, R> {
                 Ok(Next::Packet(found)) => found,
                 Ok(Next::Refused) => {
                     link.refuse("a packet that is none");
+                    if self.has_enough() {
+                        return Ok(None);
+                    }
                     continue;
                 }
                 Ok(Next::End) => {
@@ -226,10 +237,22 @@ impl<'a, R: Request> Reader<'a, R> {
             // SAFETY: There is one reader at a time, and each gives back what it emptied: this one
             // not as long as it is borrowed by what is returned.
             match unsafe { table.take(found.descriptor.id, &mut self.emptied) } {
-                None => link.refuse("a completion that nobody waits for"),
+                None => {
+                    link.refuse("a completion that nobody waits for");
+                    if self.has_enough() {
+                        return Ok(None);
+                    }
+                }
                 request => return Ok(self.incoming(found, request)),
             }
         }
+    }
+
+    /// Counts a packet that is skipped; whether it was one too many.
+    #[cold]
+    fn has_enough(&mut self) -> bool {
+        self.refused = self.refused.wrapping_add(1);
+        self.refused % PATIENCE == 0
     }
 
     /// At the end of what was there, looks whether there is more now, and then gives room back.
