@@ -176,13 +176,14 @@ impl Controller {
     ) -> Result<(), (Busy, Command)> {
         let mapped = match command.map() {
             Ok(mapped) => mapped,
-            Err((_, command)) => return Err((Busy::Device, command)),
+            Err((_, command)) => return Err((Busy::Host, command)),
         };
 
         self.send(session, mapped, more).or_else(|(error, mapped)| {
             let command = mapped.unmap();
             let status = match error {
-                EAGAIN => return Err((Busy::Device, command)),
+                // Other disks have what is wanted: none of this one's commands need be under way.
+                EAGAIN => return Err((Busy::Host, command)),
                 ENODEV | EIO => HostStatus::NoConnect,
                 _ => HostStatus::Error,
             };

@@ -17,9 +17,9 @@ use crate::{
 /// Why a command cannot be taken now: until when the mid layer is to hold back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// Until one of this device's commands is done, or a short time has passed.
+    /// Until one of this device's commands is done: there must be one under way.
     Device,
-    /// As for a device, for the whole host.
+    /// Until one of the host's commands is done, or a short time has passed.
     Host,
 }
 
