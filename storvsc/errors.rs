@@ -166,6 +166,7 @@ impl<'a> Outcome<'a> {
         Self::of_failure(
             srb,
             opcode,
+            len,
             Self {
                 sense,
                 meaning,
@@ -175,7 +176,7 @@ impl<'a> Outcome<'a> {
         )
     }
 
-    fn of_failure(srb: &'a Srb, opcode: u8, mut this: Self) -> Self {
+    fn of_failure(srb: &'a Srb, opcode: u8, len: u32, mut this: Self) -> Self {
         let mut host = HostStatus::Ok;
 
         match srb.srb_status & !(srb_status::AUTOSENSE_VALID | srb_status::QUEUE_FROZEN) {
@@ -209,7 +210,7 @@ impl<'a> Outcome<'a> {
             srb_status::BUSY => host = HostStatus::Requeue,
             // The status of the target says it, unless there is none: what was not transferred
             // would be tried again for ever.
-            srb_status::SUCCESS => {}
+            srb_status::SUCCESS if srb.scsi_status != 0 || len == 0 => {}
             _ if srb.scsi_status == 0 => host = HostStatus::Error,
             _ => {}
         }
@@ -365,6 +366,10 @@ mod tests {
 
         for status in [0x02, 0x04, 0x06, 0x09, 0x0a, 0x0e, 0x12, 0x30, 0x44] {
             assert_eq!(judge(&answer(status, 0, 0, &[]), READ).0, error);
+        }
+        // No flag makes it a success that has transferred nothing.
+        for status in [0x41, 0x81] {
+            assert_eq!(judge(&answer(status, 0, 4096, &[]), READ).0, error);
         }
         assert_eq!(judge(&answer(4, 0, 0, &[]), 0x00).0, Status::OK);
         let passthrough = Status::new(HostStatus::Passthrough, 0);
