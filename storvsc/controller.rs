@@ -336,13 +336,18 @@ impl Controller {
             .fold(0, u32::wrapping_add)
     }
 
-    /// Waits until the host has answered all commands. Process context; sleeps.
+    /// Whether the host has taken the controller back, and will not answer.
+    fn is_rescinded(&self) -> bool {
+        self.primary().is_some_and(|primary| primary.is_rescinded())
+    }
+
+    /// Waits until the host has answered all commands, or will not. Process context; sleeps.
     ///
     /// [`ETIMEDOUT`] after 180 s. Whoever calls this sees to it that there are no new ones.
     fn drain(&self) -> Result {
         let start = Instant::<Monotonic>::now();
 
-        while self.is_busy() {
+        while self.is_busy() && !self.is_rescinded() {
             if start.elapsed() > PATIENCE {
                 return Err(ETIMEDOUT);
             }
@@ -366,7 +371,9 @@ impl Controller {
     /// Process context; sleeps.
     pub(crate) fn suspend(&self) -> Result {
         self.members.lock().in_use = false;
-        drop(self.channels.replace(None));
+        if let Some(old) = self.channels.replace(None) {
+            old.flush();
+        }
 
         if let Err(error) = self.drain() {
             let mut members = self.members.lock();

@@ -102,9 +102,10 @@ impl Connection {
     /// The device is being unbound.
     fn leave(&self) {
         match self.0.primary() {
-            // What is under way will never be answered; nobody waits for it then.
-            Some(primary) if primary.is_rescinded() => self.0.close(),
-            _ => self.0.watch(true),
+            Some(primary) if !primary.is_rescinded() => self.0.watch(true),
+            // What is under way will never be answered, and what waits for a channel, since the
+            // system hibernates, will never get one.
+            _ => self.0.close(),
         }
     }
 }
@@ -113,7 +114,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.0.unwatch();
         self.0.close();
-        self.0.events().stop();
+        self.0.stop_events();
     }
 }
 
@@ -243,6 +244,10 @@ impl vmbus::Driver for Storvsc {
 
         let controller = &this.connection.0;
 
+        // Its disks were told so.
+        if controller.is_gone() {
+            return Err(ENODEV);
+        }
         // Commands that wait must not wait for ever.
         controller
             .connect(dev.channel())

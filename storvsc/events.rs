@@ -19,6 +19,7 @@ use kernel::{
     },
     time::msecs_to_jiffies,
     workqueue::{
+        self,
         OwnedQueue,
         WorkItem, //
     }, //
@@ -99,16 +100,18 @@ impl Events {
             }))
         })
     }
-
-    /// Does what there is to do, and nothing more from now on. Process context; sleeps.
-    pub(crate) fn stop(&self) {
-        let queues = self.pending.lock().queues.take();
-
-        drop(queues);
-    }
 }
 
 impl Controller {
+    /// Nothing is done any more from now on. Process context; sleeps.
+    pub(crate) fn stop_events(self: &Arc<Self>) {
+        let queues = self.events().pending.lock().queues.take();
+
+        // Before the queue ends, which may be frozen: who waits for this can be who thaws it.
+        workqueue::cancel_sync::<Self, 0>(self);
+        drop(queues);
+    }
+
     /// The host says that disks have come or gone. Any context.
     pub(crate) fn disks_changed(self: &Arc<Self>) {
         let mut pending = self.events().pending.lock();

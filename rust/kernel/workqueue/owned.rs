@@ -2,11 +2,17 @@
 
 //! Workqueues that belong to their creator.
 
-use super::Queue;
+use super::{
+    HasWork,
+    Queue,
+    Work,
+    WorkItem, //
+};
 use crate::{
     bindings,
     fmt,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 use core::{
     ops::Deref,
@@ -82,6 +88,30 @@ impl OwnedQueue {
     pub fn flush(&self) {
         // SAFETY: By the type invariant this is a valid workqueue.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
+}
+
+/// Takes a work item out of its queue, whichever that is, and waits for the end of one that runs.
+///
+/// One that was queued, also one that is held up because the system sleeps, does not run. It is for
+/// [`Work`], not for `DelayedWork`, whose timer this would wait for.
+///
+/// May sleep. Not to be called by the work item itself. Whoever calls this sees to it that nobody
+/// queues it again meanwhile.
+pub fn cancel_sync<T, const ID: u64>(of: &Arc<T>)
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID>,
+{
+    let of = Arc::as_ptr(of).cast_mut();
+    // SAFETY: The caller's reference keeps it valid.
+    let work = unsafe { T::raw_get_work(of) };
+    // SAFETY: It is a field of what is valid.
+    let work = unsafe { Work::raw_get(work) };
+
+    // SAFETY: `Work::new()` has initialized it.
+    if unsafe { bindings::cancel_work_sync(work) } {
+        // SAFETY: It was queued, with a reference that would have been given to `run()`.
+        drop(unsafe { Arc::from_raw(of) });
     }
 }
 
