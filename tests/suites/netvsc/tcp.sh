@@ -20,5 +20,5 @@ tx=$(rate)
 rx=$(rate -R)
 tx4=$(rate -P 4)
 note "netvsc: TCP $tx Mbit/s to the peer, $rx from it; four streams $tx4"
-at_least "$tx" 155 "Mbit/s to the peer"
-at_least "$rx" 106 "Mbit/s from the peer"
+at_least "$tx" "$(at_this_speed 155)" "Mbit/s to the peer"
+at_least "$rx" "$(at_this_speed 106)" "Mbit/s from the peer"
