@@ -186,22 +186,22 @@ impl WorkItem<0> for Controller {
             core::mem::take(&mut pending.scan)
         };
 
-        for (device, action) in &devices {
-            let Some(sdev) = this.host().lookup(device.channel, device.id, device.lun) else {
-                continue;
-            };
-            match action {
-                Action::Rescan => {
-                    // It stays as it was if that fails.
-                    let _ = sdev.rescan();
-                }
-                // The answer can be older than a disk that came to the same place, or a host's slip.
-                Action::Remove => {
-                    if is_ready(&sdev) == Err(ENODEV) {
-                        sdev.remove();
-                    }
-                }
+        let to_be = |wanted| {
+            devices
+                .iter()
+                .filter(move |(_, action)| *action == wanted)
+                .filter_map(|(device, _)| this.host().lookup(device.channel, device.id, device.lun))
+        };
+        for sdev in to_be(Action::Remove) {
+            // The answer can be older than a disk that came to the same place, or a host's slip.
+            if is_ready(&sdev) == Err(ENODEV) {
+                sdev.remove();
             }
+        }
+        // What is gone takes long to be looked at.
+        for sdev in to_be(Action::Rescan) {
+            // It stays as it was if that fails.
+            let _ = sdev.rescan();
         }
         if scan {
             // The host does not say which disks are gone. The answer of one that is has it removed.
