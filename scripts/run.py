@@ -14,7 +14,7 @@ KCONFIG= names the guests' kernel configuration: fast, debug, builtin, rt, cfi. 
 bus driver, STORVSC= and NETVSC= the others; with both, all tests run with the one in C, and those
 about the driver with the one in Rust too. Without any of them each test runs once, with all drivers in
 Rust, and with SOAK=1 in every mixture and with C too.
-If nothing is chosen, up to three tests that fail without a word of the kernel or the host run once more,
+If nothing is chosen, up to five tests that fail without a word of the kernel or the host run once more,
 alone, and the run ends with their names: tests that share two processors can be late for each other.
 MACHINES=N lets N machines work at the same time. KEEP=1 puts the job folders of the run aside.
 Exit status: 0 if every test passed and at least one ran, 1 if not, 2 for a mistake in the call or the set-up.

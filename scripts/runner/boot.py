@@ -21,7 +21,7 @@ BAD_LINE = re.compile(
 
 # Seconds for what is no test: until READY, and from the last test to the end.
 READY_WITHIN = 60
-END_WITHIN = 30
+END_WITHIN = 60
 # What a test gets over its own timeout, which the guest enforces while it can.
 GRACE = 20
 # With ICOUNT=1 the machine's clock goes this much slower than ours, at the worst.

@@ -11,7 +11,7 @@ from . import boot, machine
 # Figures of two equal runs may differ by so much of the larger one.
 AGREE = 0.02
 # So many failures can be chance.
-CHANCE = 3
+CHANCE = 5
 # Seconds without a line, until one says what is going on.
 SILENCE = 60
 

@@ -84,12 +84,13 @@ try_host() { # COMMAND...
 counter_ever() { host counter "$1" ever; } # NAME
 counter() { host counter "$1"; } # NAME
 
-# Asks every 0.1 s until the command succeeds. A kernel full of checks gets more time.
+# Asks every 0.1 s until the command succeeds. A kernel full of checks gets more time, and any twice
+# as much as is said: the machine can be several times slower at one hour than at another.
 within() { # SECONDS COMMAND...
 	local end now
 	# No program for the time: each costs a guest ten milliseconds.
 	read -r now _ </proc/uptime
-	end=$((${now%.*} + $1 * ${SLOW:-1}))
+	end=$((${now%.*} + $1 * 2 * ${SLOW:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		read -r now _ </proc/uptime
@@ -259,7 +260,18 @@ receive_little() { # [ADDRESS]
 	receive_from 7005 "${1:-$PEER}"
 }
 
-# 128 KiB over each of so many connections at once; nobody looks at what comes.
+# 128 KiB over each of so many connections at once.
+send_many() { # CONNECTIONS
+	local n pids=
+	[ -e /tmp/some ] || head -c 131072 /dev/urandom >/tmp/some
+	for n in $(seq "$1"); do
+		(send_file /tmp/some) &
+		pids="$pids $!"
+	done
+	for n in $pids; do wait "$n" || fail "$(cat /tmp/why)"; done
+}
+
+# The same the other way; nobody looks at what comes.
 receive_many() { # CONNECTIONS
 	local n pids=
 	for n in $(seq "$1"); do

@@ -5,7 +5,7 @@
 # timeout: 120
 # host: --nic tap0,queues=2
 # boot: own
-# tools: ethtool iperf3
+# tools: ethtool
 # xfail-c: X20? received on the channels
 # breaks-with: netvsc/ethtool.rs: the card is not told the new table (seen)
 #
@@ -25,7 +25,7 @@ moved() { # COMMAND...: sets tx0 tx1 rx0 rx1 to how far each queue moved
 }
 combined() { e -l eth0 | sed -n 's/^Combined:[[:space:]]*//p' | tail -n 1; }
 # Sixteen connections, each with its own port.
-sends() { /tools/iperf3 -c $PEER -P 16 -n 512K >/tmp/iperf.txt || fail "iperf3: $(tail -n 1 /tmp/iperf.txt)"; }
+sends() { send_many 16; }
 receives() { receive_many 16; }
 
 two() { [ "$(combined)" = 2 ]; }
