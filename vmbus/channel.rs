@@ -74,6 +74,17 @@ pub(crate) struct Monitor {
 /// Monitor ids that exist.
 pub(crate) const MONITORS: u8 = 4 * 32;
 
+/// No monitor id.
+const NO_MONITOR: u32 = u32::MAX;
+
+fn monitor_of(offer: &Offer) -> u32 {
+    if offer.monitor_allocated & 1 != 0 {
+        offer.monitor_id.into()
+    } else {
+        NO_MONITOR
+    }
+}
+
 /// A channel.
 ///
 /// Its first field is what other drivers know of it: pointers to the one are pointers to the
@@ -90,7 +101,8 @@ pub(crate) struct Channel {
     /// What the data path has of it.
     #[pin]
     pub(crate) private: Private,
-    monitor: Option<Monitor>,
+    /// Its monitor id, or [`NO_MONITOR`].
+    monitor: Atomic<u32>,
     /// A sub-channel keeps its primary alive.
     primary: Option<ARef<Channel>>,
     #[pin]
@@ -115,17 +127,12 @@ impl_has_work! {
 impl Channel {
     /// Creates the channel of an offer, which was checked. Process context, may sleep.
     pub(crate) fn new(offer: &Offer, primary: Option<ARef<Channel>>) -> Result<ARef<Self>> {
-        let monitor = (offer.monitor_allocated & 1 != 0).then_some(Monitor {
-            group: offer.monitor_id / 32,
-            bit: offer.monitor_id % 32,
-            id: offer.monitor_id,
-        });
         let this = KBox::pin_init(
             pin_init!(Self {
                 raw <- fields::init(offer),
                 relid: Atomic::new(offer.relid),
                 private <- Private::new(),
-                monitor,
+                monitor: Atomic::new(monitor_of(offer)),
                 primary,
                 life <- new_mutex!(
                     Life { stage: Stage::Offered, remove: false, device: None },
@@ -162,7 +169,20 @@ impl Channel {
     /// The monitor bit that the host has given the channel, if any.
     #[inline]
     pub(crate) fn monitor(&self) -> Option<Monitor> {
-        self.monitor
+        let id = u8::try_from(self.monitor.load(Relaxed)).ok()?;
+
+        Some(Monitor {
+            group: id / 32,
+            bit: id % 32,
+            id,
+        })
+    }
+
+    /// Takes over what may have changed in the offer of a device that is known. The channel is in no
+    /// table.
+    pub(crate) fn offered_again(&self, offer: &Offer) {
+        self.monitor.store(monitor_of(offer), Relaxed);
+        fields::offered_again(self, offer);
     }
 
     /// The primary channel of a sub-channel.

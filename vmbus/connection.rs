@@ -25,7 +25,6 @@ use crate::{
     },
     request::{
         Answer,
-        NoAnswer,
         Requests,
         Subject,
         DEADLINE, //
@@ -126,6 +125,8 @@ pub(crate) struct Connection {
     /// Offers are dropped: the guest is about to sleep.
     ignore_offers: Atomic<bool>,
     unloaded: Atomic<bool>,
+    /// The host did not say that it has ended the connection: it may use the pages that it was shown.
+    unsure: Atomic<bool>,
     // Dropped in this order: what is queued by work items of the first runs in the others.
     control: OwnedQueue,
     removals: OwnedQueue,
@@ -209,6 +210,7 @@ impl Connection {
                 confidential: hw::is_confidential(),
                 ignore_offers: Atomic::new(false),
                 unloaded: Atomic::new(false),
+                unsure: Atomic::new(false),
                 control,
                 removals,
                 primaries,
@@ -381,7 +383,10 @@ impl Connection {
             other => other?,
         }
 
-        match pending.wait()? {
+        // It may say yes later, when nobody listens.
+        let answer = pending.wait();
+        self.unsure.store(answer.is_err(), Relaxed);
+        match answer? {
             Answer::Version {
                 supported: true,
                 connection_id,
@@ -438,6 +443,11 @@ impl Connection {
         crate::abi::set_state(state as u32);
     }
 
+    /// Whether the host may go on using the pages of a connection that has ended.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.unsure.load(Relaxed)
+    }
+
     /// Ends the connection: the host forgets all of it. May sleep; for [`DEADLINE`] at most.
     pub(crate) fn unload(&self) {
         let _guard = self.transition.lock();
@@ -445,15 +455,21 @@ impl Connection {
         if !self.may_unload() {
             return;
         }
-        let Ok(pending) = self.requests.begin(Subject::Unload, None) else {
-            return;
-        };
-        if self.send(&Header::new(kind::UNLOAD)).is_err() {
-            return;
+        if let Err(error) = self.ask_to_unload() {
+            pr_err!(
+                "the host does not confirm the end of the connection: {:?}\n",
+                error
+            );
+            self.unsure.store(true, Relaxed);
         }
-        if pending.wait() == Err(NoAnswer::TimedOut) {
-            pr_err!("the host does not confirm the end of the connection\n");
-        }
+    }
+
+    fn ask_to_unload(&self) -> Result {
+        let pending = self.requests.begin(Subject::Unload, None)?;
+
+        self.send(&Header::new(kind::UNLOAD))?;
+        pending.wait()?;
+        Ok(())
     }
 
     /// Waits for all work items. May sleep.

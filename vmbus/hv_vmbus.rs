@@ -123,6 +123,9 @@ impl Drop for Goodbye {
     fn drop(&mut self) {
         self.0.unload();
         self.0.settle();
+        if self.0.is_unsure() {
+            abi::pages::keep();
+        }
     }
 }
 

@@ -197,6 +197,13 @@ fn reoffered(
     if channel.relid() != crate::channel::NO_RELID {
         return Err(Refused("its device is there already", true));
     }
+    if channel.class().b != offer.class {
+        return Err(Refused("its device is of another class", true));
+    }
+    // It was missing for too long, and its driver may take long to let go.
+    if channel.is_rescinded() {
+        return Err(Refused("its device is being removed", true));
+    }
     channel.set_relid(offer.relid);
     channel.offered_again(offer);
     channels

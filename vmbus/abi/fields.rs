@@ -239,8 +239,7 @@ impl Channel {
     /// Whether the host is told by the channel's connection alone, not by a bit as well.
     #[inline]
     pub(crate) fn is_dedicated_interrupt(&self) -> bool {
-        // SAFETY: It never changes.
-        unsafe { (*self.as_raw()).is_dedicated_interrupt }
+        atomic!(self, is_dedicated_interrupt).load(Relaxed)
     }
 
     /// The connection by which the host is told.
@@ -486,19 +485,22 @@ pub(crate) fn set_relid(channel: &Channel, relid: u32) {
     unsafe { (&raw mut (*channel.as_raw()).offermsg.child_relid).write_unaligned(relid) };
 }
 
-impl Channel {
-    /// Takes over what may have changed in the offer of a device that is known.
-    ///
-    /// To be called while the channel is in no table.
-    pub(crate) fn offered_again(&self, offer: &Offer) {
-        // SAFETY: Both are the same bytes; nobody but this driver reads those that can change.
-        unsafe {
-            (&raw mut (*self.as_raw()).offermsg)
-                .cast::<Offer>()
-                .write_unaligned(*offer)
-        };
-        atomic!(self, sig_event).store(offer.connection_id.into(), Relaxed);
-    }
+/// See [`Channel::offered_again`].
+pub(crate) fn offered_again(channel: &Channel, offer: &Offer) {
+    let raw = channel.as_raw();
+
+    // SAFETY: Both are the same bytes; whoever prints some of them may see either.
+    unsafe {
+        (&raw mut (*raw).offermsg)
+            .cast::<Offer>()
+            .write_unaligned(*offer)
+    };
+    // SAFETY: The channel is valid; this driver has its own copy, others do not look.
+    unsafe { (&raw mut (*raw).monitor_grp).write(offer.monitor_id / 32) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).monitor_bit).write(offer.monitor_id % 32) };
+    atomic!(channel, is_dedicated_interrupt).store(offer.is_dedicated_interrupt & 1 != 0, Relaxed);
+    atomic!(channel, sig_event).store(offer.connection_id.into(), Relaxed);
 }
 
 /// See [`Channel::reset_hooks`].
@@ -506,15 +508,25 @@ pub(crate) fn reset_hooks(channel: &Channel) {
     let raw = channel.as_raw();
 
     channel.silence();
-    // SAFETY: The channel is valid, and no driver uses it: nobody else accesses these fields.
-    let channel = unsafe { &mut *raw };
-    channel.change_target_cpu_callback = None;
-    channel.chn_rescind_callback = None;
-    channel.next_request_id_callback = None;
-    channel.request_addr_callback = None;
-    channel.per_channel_state = core::ptr::null_mut();
-    channel.callback_mode = bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED;
-    channel.rqstor_size = 0;
-    channel.max_pkt_size = 0;
-    channel.low_latency = false;
+    // Others look at the structure, its lock for example: no reference to all of it.
+    // SAFETY: The channel is valid, and no driver uses it: nobody else accesses this field.
+    unsafe { (&raw mut (*raw).change_target_cpu_callback).write(None) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).chn_rescind_callback).write(None) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).next_request_id_callback).write(None) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).request_addr_callback).write(None) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).per_channel_state).write(core::ptr::null_mut()) };
+    // SAFETY: As above.
+    unsafe {
+        (&raw mut (*raw).callback_mode)
+            .write(bindings::vmbus_channel_hv_callback_mode_HV_CALL_BATCHED)
+    };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).rqstor_size).write(0) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).max_pkt_size).write(0) };
+    atomic!(channel, low_latency).store(false, Relaxed);
 }

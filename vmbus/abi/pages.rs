@@ -7,7 +7,11 @@
 use crate::hw;
 use kernel::{
     bindings,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 /// The pages, from [`Pages::new`] to the drop.
@@ -16,6 +20,14 @@ use kernel::{
 ///
 /// The pages in `vmbus_connection` are allocated, and belong to this value.
 pub(crate) struct Pages(());
+
+/// The pages are not given back: the host may write to them.
+static KEEP: Atomic<bool> = Atomic::new(false);
+
+/// Has the pages leak at the end.
+pub(crate) fn keep() {
+    KEEP.store(true, Relaxed);
+}
 
 fn connection() -> *mut bindings::vmbus_connection {
     &raw mut bindings::vmbus_connection
@@ -26,6 +38,7 @@ impl Pages {
     ///
     /// Once at a time.
     pub(crate) fn new() -> Result<Self> {
+        KEEP.store(false, Relaxed);
         let interrupt = zeroed_page()?;
         // SAFETY: The interrupt handler runs only later; nobody else uses the fields yet.
         unsafe { (*connection()).int_page = interrupt };
@@ -69,6 +82,8 @@ fn zeroed_page() -> Result<*mut c_void> {
 
 impl Drop for Pages {
     fn drop(&mut self) {
+        let keep = KEEP.load(Relaxed);
+
         for index in 0..2 {
             // SAFETY: The connection has ended: nobody uses the fields; `index` is below 2.
             let page = unsafe {
@@ -78,7 +93,7 @@ impl Drop for Pages {
                 )
             };
 
-            if page.is_null() {
+            if page.is_null() || keep {
                 continue;
             }
             // SAFETY: The page is mapped, and ours by the type invariant.
@@ -91,8 +106,10 @@ impl Drop for Pages {
         // SAFETY: As above.
         let page =
             unsafe { core::mem::replace(&mut (*connection()).int_page, core::ptr::null_mut()) };
-        // SAFETY: As above.
-        unsafe { bindings::free_pages(page as usize, 0) };
+        if !keep {
+            // SAFETY: As above.
+            unsafe { bindings::free_pages(page as usize, 0) };
+        }
         // SAFETY: As above.
         unsafe { (*connection()).recv_int_page = core::ptr::null_mut() };
         // SAFETY: As above.

@@ -242,20 +242,27 @@ impl<'a> Info<'a> {
 
         let _mutex = self.mutex().lock();
         let _lock = self.lock();
-        // SAFETY: By the type invariant the structure is valid, and by the safety requirements
-        // nobody uses these fields but under the locks.
-        let info = unsafe { &mut *self.raw };
+        // Others may wait for the locks, which are part of it: no reference to all of it.
+        let raw = self.raw;
 
-        info.ring_size = size;
-        info.ring_size_div10_reciprocal = reciprocal;
-        info.ring_datasize = data;
-        info.priv_read_index = 0;
+        // SAFETY: By the type invariant the structure is valid, and by the safety requirements
+        // nobody uses this field but under the locks.
+        unsafe { (&raw mut (*raw).ring_size).write(size) };
+        // SAFETY: As above.
+        unsafe { (&raw mut (*raw).ring_size_div10_reciprocal).write(reciprocal) };
+        // SAFETY: As above.
+        unsafe { (&raw mut (*raw).ring_datasize).write(data) };
+        // SAFETY: As above.
+        unsafe { (&raw mut (*raw).priv_read_index).write(0) };
         if let Some(buffer) = buffer {
             // CAST: `Mappings` makes none that is larger.
-            info.pkt_buffer_size = buffer.len() as u32;
-            info.pkt_buffer = buffer.as_mut_ptr().cast();
+            // SAFETY: As above.
+            unsafe { (&raw mut (*raw).pkt_buffer_size).write(buffer.len() as u32) };
+            // SAFETY: As above.
+            unsafe { (&raw mut (*raw).pkt_buffer).write(buffer.as_mut_ptr().cast()) };
         }
-        info.ring_buffer = memory.as_ptr().cast();
+        // SAFETY: As above.
+        unsafe { (&raw mut (*raw).ring_buffer).write(memory.as_ptr().cast()) };
     }
 
     /// Takes the ring away from drivers. May sleep.
